@@ -1,0 +1,1 @@
+//! The operator API's bodies, shared by the server and the `updraft` verbs.
