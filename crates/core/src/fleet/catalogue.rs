@@ -1,0 +1,115 @@
+//! Releases and rollouts in memory, in the order in which they are asked for.
+
+use crate::id::{ProductName, RolloutId};
+use crate::release::Release;
+use crate::rollout::{Rollout, RolloutState};
+use crate::state::Tally;
+use crate::store::Catalogue;
+use crate::version::Version;
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// A release and its current rollout: the latest that was started of it.
+#[derive(Debug)]
+struct Entry {
+    release: Arc<Release>,
+    rollout: Option<RolloutId>,
+}
+
+/// All releases by product, newest first, and all rollouts by ID.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    products: BTreeMap<ProductName, BTreeMap<Reverse<Version>, Entry>>,
+    rollouts: BTreeMap<RolloutId, Rollout>,
+}
+
+impl From<Catalogue> for Index {
+    fn from(catalogue: Catalogue) -> Self {
+        let mut index = Self::default();
+        for release in catalogue.releases {
+            index.add_release(release);
+        }
+        let mut rollouts = catalogue.rollouts;
+        rollouts.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        for rollout in rollouts {
+            index.add_rollout(rollout);
+        }
+        index
+    }
+}
+
+impl Index {
+    pub(super) fn add_release(&mut self, release: Release) -> Arc<Release> {
+        let release = Arc::new(release);
+        let entry = Entry { release: release.clone(), rollout: None };
+        let releases = self.products.entry(release.product.clone()).or_default();
+        releases.insert(Reverse(release.version.clone()), entry);
+        release
+    }
+
+    /// Adds a rollout, which becomes its release's current one.
+    pub(super) fn add_rollout(&mut self, rollout: Rollout) {
+        let entry = self
+            .products
+            .get_mut(&rollout.product)
+            .and_then(|releases| releases.get_mut(&Reverse(rollout.version.clone())));
+        if let Some(entry) = entry {
+            entry.rollout = Some(rollout.id.clone());
+        }
+        self.rollouts.insert(rollout.id.clone(), rollout);
+    }
+
+    pub(super) fn rollout(&self, id: &RolloutId) -> Option<&Rollout> {
+        self.rollouts.get(id)
+    }
+
+    pub(super) fn rollout_mut(&mut self, id: &RolloutId) -> Option<&mut Rollout> {
+        self.rollouts.get_mut(id)
+    }
+
+    pub(super) fn rollouts(&self) -> impl Iterator<Item = &Rollout> {
+        self.rollouts.values()
+    }
+
+    pub(super) fn release(&self, product: &ProductName, version: &Version) -> Option<&Arc<Release>> {
+        self.entry(product, version).map(|entry| &entry.release)
+    }
+
+    /// The release's current rollout.
+    pub(super) fn rollout_of(&self, product: &ProductName, version: &Version) -> Option<&Rollout> {
+        self.rollout(self.entry(product, version)?.rollout.as_ref()?)
+    }
+
+    pub(super) fn releases_count(&self, product: &ProductName) -> usize {
+        self.products.get(product).map_or(0, BTreeMap::len)
+    }
+
+    pub(super) fn rollouts_count(&self, product: &ProductName) -> usize {
+        self.rollouts.values().filter(|rollout| rollout.product == *product).count()
+    }
+
+    fn entry(&self, product: &ProductName, version: &Version) -> Option<&Entry> {
+        self.products.get(product)?.get(&Reverse(version.clone()))
+    }
+
+    /// A product's releases from the newest down, each with its current rollout.
+    pub(super) fn newest_first(
+        &self,
+        product: &ProductName,
+    ) -> impl Iterator<Item = (&Arc<Release>, Option<&Rollout>)> {
+        self.products.get(product).into_iter().flat_map(BTreeMap::values).map(|entry| {
+            (&entry.release, entry.rollout.as_ref().and_then(|rollout| self.rollouts.get(rollout)))
+        })
+    }
+
+    /// Aborted rollouts that still have executions open.
+    pub(super) fn aborted_with_open(&self, tallies: &BTreeMap<RolloutId, Tally>) -> Vec<RolloutId> {
+        self.rollouts
+            .values()
+            .filter(|rollout| rollout.state == RolloutState::Aborted)
+            .filter(|rollout| tallies.get(&rollout.id).is_some_and(|tally| tally.in_flight() > 0))
+            .map(|rollout| rollout.id.clone())
+            .collect()
+    }
+}

@@ -1,0 +1,491 @@
+//! The fleet: what protocols and operators ask, decided in one place.
+//!
+//! Works in batches: [`Fleet::load`] what a batch touches, any number of verbs and commands, then [`Fleet::commit`]
+//! once; only then may answers leave. A verb for a device that was not loaded loads it.
+
+mod batch;
+mod catalogue;
+mod command;
+mod survey;
+
+use crate::device::Device;
+use crate::execution::{Effect, Execution, OFFERS_MAX};
+use crate::explain::{Explanation, Obstacle, OpenExecution, ReleaseExplanation};
+use crate::id::{DeviceId, ProductName, RolloutId};
+use crate::release::Release;
+use crate::report::{Description, Report};
+use crate::rollout::{Downgrade, Rollout, RolloutState};
+use crate::selection::{Case, facts};
+use crate::state::{ExecutionState, FailureReason, Step, Tally};
+use crate::store::{DeviceRecord, Store, StoreError};
+use crate::time::Timestamp;
+use crate::version::Version;
+use batch::Batch;
+use catalogue::Index;
+pub use command::{NOTE_BYTES_MAX, NewRollout, RELEASES_MAX, ROLLOUTS_MAX};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+pub use survey::SURVEY_SLICE;
+use survey::Surveys;
+
+/// Most executions that one tick ends: what is left over is ended by the next.
+pub const CLOSED_PER_TICK_MAX: usize = 256;
+
+/// Why a verb or a command was refused, or could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Nothing is known of the device.
+    #[error("device {0} was never heard of")]
+    UnknownDevice(DeviceId),
+    /// There is no such release.
+    #[error("product {product} has no release {version}")]
+    UnknownRelease {
+        /// The product asked for.
+        product: ProductName,
+        /// The version asked for.
+        version: Version,
+    },
+    /// There is no such rollout.
+    #[error("there is no rollout {0}")]
+    UnknownRollout(RolloutId),
+    /// The product has another release of the same precedence.
+    #[error("product {product} has a release {version} already, with another {differs}")]
+    ReleaseExists {
+        /// The product.
+        product: ProductName,
+        /// The version, as the release there is spells it.
+        version: Version,
+        /// What differs.
+        differs: &'static str,
+    },
+    /// The product has as many releases, or rollouts, as it may.
+    #[error("product {product} has {max} {what}, the most there may be")]
+    TooMany {
+        /// The product.
+        product: ProductName,
+        /// Of what.
+        what: &'static str,
+        /// How many there may be.
+        max: usize,
+    },
+    /// A rollout of the release is under way.
+    #[error("rollout {0} brings this release already; abort it before starting another")]
+    RolloutExists(RolloutId),
+    /// The rollout's state does not allow the command.
+    #[error("rollout {rollout} is {state}; it cannot be {verb}")]
+    WrongState {
+        /// The rollout.
+        rollout: RolloutId,
+        /// Its state.
+        state: RolloutState,
+        /// What was to be done, as a participle.
+        verb: &'static str,
+    },
+    /// A setting of the plan is outside its limits.
+    #[error("{0}")]
+    InvalidPlan(&'static str),
+    /// The world failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// What a device should do.
+#[derive(Debug, Clone)]
+pub struct Assignment {
+    /// The rollout.
+    pub rollout: RolloutId,
+    /// The attempt, from 1. Rollout and attempt name the job on the wire.
+    pub attempt: u32,
+    /// What to install.
+    pub release: Arc<Release>,
+    /// Whether the device may go back from a newer version.
+    pub downgrade: Downgrade,
+}
+
+/// The answer to "what should I do?".
+#[derive(Debug, Clone)]
+pub enum Offer {
+    /// Do this.
+    Assigned(Assignment),
+    /// Nothing. The answer holds until the device says something else, [`Fleet::generation`] moves, or this time.
+    Nothing {
+        /// When time alone may change the answer.
+        recheck: Option<Timestamp>,
+    },
+}
+
+/// All devices, releases, rollouts and executions, over a store.
+pub struct Fleet<S> {
+    store: S,
+    index: Index,
+    tallies: BTreeMap<RolloutId, Tally>,
+    batch: Batch,
+    surveys: Surveys,
+    generation: u64,
+    /// A save failed: what is in memory may be ahead of the store.
+    stale: bool,
+}
+
+impl<S: Store> Fleet<S> {
+    /// The fleet that a store holds.
+    ///
+    /// # Errors
+    /// [`Error::Store`] if it cannot be read.
+    pub fn open(mut store: S) -> Result<Self, Error> {
+        let index = Index::from(store.catalogue()?);
+        let tallies = store.tallies()?;
+        let (batch, surveys) = (Batch::default(), Surveys::default());
+        Ok(Self { store, index, tallies, batch, surveys, generation: 0, stale: false })
+    }
+
+    /// Moves whenever an [`Offer::Nothing`] given earlier may no longer hold.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// The store, for what only its owner needs of it.
+    pub fn store_mut(&mut self) -> &mut S {
+        &mut self.store
+    }
+
+    /// Takes in what a device says. Says nothing back.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDevice`] for progress of a device that never described itself; [`Error::Store`].
+    pub fn report(&mut self, now: Timestamp, device: &DeviceId, report: &Report) -> Result<(), Error> {
+        let mut record = self.take(device)?;
+        let outcome = self.report_to(now, device, report, &mut record);
+        self.batch.put_back(device.clone(), record);
+        outcome
+    }
+
+    fn report_to(
+        &mut self,
+        now: Timestamp,
+        device: &DeviceId,
+        report: &Report,
+        record: &mut DeviceRecord,
+    ) -> Result<(), Error> {
+        if let Some(description) = &report.description {
+            if describe(now, device, description, &mut record.device) {
+                self.batch.device_changed(device);
+            }
+        } else if record.device.is_none() {
+            return Err(Error::UnknownDevice(device.clone()));
+        }
+        let spoken_of = report.progress.as_ref().map(|progress| &progress.rollout);
+        for execution in &mut record.executions {
+            if execution.state.is_open() || spoken_of == Some(&execution.rollout) {
+                self.hear(now, report, execution);
+            }
+        }
+        Ok(())
+    }
+
+    fn hear(&mut self, now: Timestamp, report: &Report, execution: &mut Execution) {
+        let Some(rollout) = self.index.rollout(&execution.rollout) else { return };
+        let before = execution.state;
+        let moved = report
+            .description
+            .as_ref()
+            .is_some_and(|description| before.is_open() && description.product != execution.product);
+        let effect = if moved {
+            execution.close(now, ExecutionState::Canceled, "the device says it is another product")
+        } else {
+            let (target, deadlines) = (&rollout.version, &rollout.plan.deadlines);
+            execution.hear(now, report.description.as_ref(), report.progress.as_ref(), target, deadlines)
+        };
+        self.record_effect(now, before, execution, effect);
+    }
+
+    /// What the device should do now, if anything. The only place where an execution is opened. Safe to ask twice.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDevice`] if it never described itself; [`Error::Store`].
+    pub fn offer(&mut self, now: Timestamp, device: &DeviceId) -> Result<Offer, Error> {
+        let mut record = self.take(device)?;
+        let outcome = self.offer_to(now, device, &mut record);
+        self.batch.put_back(device.clone(), record);
+        outcome
+    }
+
+    fn offer_to(&mut self, now: Timestamp, id: &DeviceId, record: &mut DeviceRecord) -> Result<Offer, Error> {
+        let Some(device) = &record.device else { return Err(Error::UnknownDevice(id.clone())) };
+        if let Some(open) = record.executions.iter_mut().find(|execution| execution.state.is_open())
+            && let Some(offer) = self.offer_again(now, open)
+        {
+            return Ok(offer);
+        }
+        match self.select(now, device, &record.executions) {
+            Selected::Release(rollout) => Ok(Offer::Assigned(self.open_execution(now, record, &rollout))),
+            Selected::Nothing { recheck } => Ok(Offer::Nothing { recheck }),
+        }
+    }
+
+    /// What to answer a device whose execution is open. `None`: the execution has ended just now.
+    fn offer_again(&mut self, now: Timestamp, open: &mut Execution) -> Option<Offer> {
+        let before = open.state;
+        let rollout = self.index.rollout(&open.rollout)?.clone();
+        let release = self.index.release(&rollout.product, &rollout.version)?.clone();
+        if rollout.state == RolloutState::Aborted {
+            let effect = open.close(now, ExecutionState::Canceled, "the rollout was aborted");
+            self.record_effect(now, before, open, effect);
+            return None;
+        }
+        // A device that tells its starts tells its progress as well: silence from it means that it did not get the
+        // answer. Of the others, the same old version is all that is ever heard.
+        if open.unchanged_seen && open.boot == 0 {
+            if open.state == ExecutionState::InProgress(Step::Rebooting) {
+                return Some(Offer::Nothing { recheck: Some(open.deadline) });
+            }
+            open.offers += 1;
+            if open.offers > OFFERS_MAX {
+                let state = ExecutionState::Failed(FailureReason::VersionUnchanged);
+                let detail = format!("offered {OFFERS_MAX} times, and the version stayed the same");
+                let effect = open.close(now, state, &detail);
+                self.record_effect(now, before, open, effect);
+                return None;
+            }
+            self.record_effect(now, before, open, Effect::Row);
+        }
+        let downgrade = rollout.plan.downgrade;
+        Some(Offer::Assigned(Assignment { rollout: rollout.id, attempt: open.attempt, release, downgrade }))
+    }
+
+    fn open_execution(&mut self, now: Timestamp, record: &mut DeviceRecord, rollout: &Rollout) -> Assignment {
+        let device = record.device.as_ref().expect("the caller found the device");
+        let release =
+            self.index.release(&rollout.product, &rollout.version).expect("selected from the index");
+        let place = record.executions.binary_search_by(|execution| execution.rollout.cmp(&rollout.id));
+        let attempt = place.map_or(1, |index| record.executions[index].attempt + 1);
+        let execution = Execution {
+            rollout: rollout.id.clone(),
+            device: device.id.clone(),
+            product: rollout.product.clone(),
+            attempt,
+            state: ExecutionState::Queued,
+            from_version: device.version.clone(),
+            boot: device.boot,
+            offers: 1,
+            downloads: 0,
+            percent: None,
+            detail: String::new(),
+            opened: now,
+            changed: now,
+            deadline: now.plus(rollout.plan.deadlines.queued),
+            unchanged_seen: false,
+            late: false,
+        };
+        let assignment = Assignment {
+            rollout: rollout.id.clone(),
+            attempt,
+            release: release.clone(),
+            downgrade: rollout.plan.downgrade,
+        };
+        let note = format!("offered {} to a device on {}", release.version, device.version);
+        let before = place.ok().map(|index| record.executions[index].state);
+        self.transition(now, before, &execution, None, note);
+        match place {
+            Ok(index) => record.executions[index] = execution,
+            Err(index) => record.executions.insert(index, execution),
+        }
+        if rollout.state == RolloutState::Completed {
+            self.set_rollout_state(now, &rollout.id, RolloutState::Running, "a device that is due turned up");
+        }
+        assignment
+    }
+
+    /// Walks the product's releases from the newest down. A release that is not for this device, or whose rollout is not
+    /// open to it, is passed over; the first that is for it settles the matter, even if it must wait.
+    fn select(&self, now: Timestamp, device: &Device, executions: &[Execution]) -> Selected {
+        let installed = device.semver();
+        let mut recheck: Option<Timestamp> = None;
+        for (release, rollout) in self.index.newest_first(&device.product) {
+            let Some(rollout) = rollout else { continue };
+            let case = self.case(now, device, installed.as_ref(), executions, release, rollout);
+            let Some(obstacle) = case.obstacle() else { return Selected::Release(Box::new(rollout.clone())) };
+            let (bearing, time) = bearing(&obstacle);
+            recheck = [recheck, time].into_iter().flatten().min();
+            match bearing {
+                Bearing::PassOver => {}
+                Bearing::Wait | Bearing::Settled => break,
+            }
+        }
+        Selected::Nothing { recheck }
+    }
+
+    fn case<'a>(
+        &self,
+        now: Timestamp,
+        device: &'a Device,
+        installed: Option<&'a Version>,
+        executions: &'a [Execution],
+        release: &'a Release,
+        rollout: &'a Rollout,
+    ) -> Case<'a> {
+        let prior = executions.iter().find(|execution| execution.rollout == rollout.id);
+        let tally = self.tallies.get(&rollout.id).copied().unwrap_or_default();
+        Case { now, device, installed, release, rollout, prior, tally }
+    }
+
+    /// Why the device gets what it gets: for one version, or for all releases of its product.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDevice`]; [`Error::UnknownRelease`] if a version is given that there is not; [`Error::Store`].
+    pub fn explain(
+        &mut self,
+        now: Timestamp,
+        id: &DeviceId,
+        version: Option<&Version>,
+    ) -> Result<Explanation, Error> {
+        let record = self.take(id)?;
+        self.batch.put_back(id.clone(), record.clone());
+        let Some(device) = &record.device else { return Err(Error::UnknownDevice(id.clone())) };
+        let installed = device.semver();
+        let wanted = |release: &Release| version.is_none_or(|version| release.version == *version);
+        let releases: Vec<_> = self
+            .index
+            .newest_first(&device.product)
+            .filter(|(release, _)| wanted(release))
+            .map(|(release, rollout)| ReleaseExplanation {
+                version: release.version.clone(),
+                rollout: rollout.map(|rollout| rollout.id.clone()),
+                obstacles: rollout.map_or_else(
+                    || vec![Obstacle::NoRollout],
+                    |rollout| {
+                        self.case(now, device, installed.as_ref(), &record.executions, release, rollout)
+                            .obstacles()
+                    },
+                ),
+                policy: release.policy.explain(&facts(device, release)),
+            })
+            .collect();
+        if let Some(version) = version
+            && releases.is_empty()
+        {
+            return Err(Error::UnknownRelease { product: device.product.clone(), version: version.clone() });
+        }
+        let open = record.executions.iter().find(|execution| execution.state.is_open());
+        let would_offer = match (open, self.select(now, device, &record.executions)) {
+            (Some(open), _) => self.index.rollout(&open.rollout).map(|rollout| rollout.version.clone()),
+            (None, Selected::Release(rollout)) => Some(rollout.version),
+            (None, Selected::Nothing { .. }) => None,
+        };
+        Ok(Explanation {
+            device: id.clone(),
+            product: device.product.clone(),
+            version: device.version.clone(),
+            open: open.map(open_execution),
+            would_offer,
+            releases,
+        })
+    }
+
+    /// Time passes: deadlines, aborted rollouts, a look at the next part of the fleet. Returns devices worth a hint.
+    /// Bounded work, no other input.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn tick(&mut self, now: Timestamp) -> Result<Vec<DeviceId>, Error> {
+        self.refresh()?;
+        for device in self.store.overdue(now, CLOSED_PER_TICK_MAX)? {
+            self.close_open(now, &device, |execution| {
+                (execution.deadline <= now).then(|| execution.expire(now))
+            })?;
+        }
+        for rollout in self.index.aborted_with_open(&self.tallies) {
+            for device in self.store.open_in(&rollout, CLOSED_PER_TICK_MAX)? {
+                self.close_open(now, &device, |execution| {
+                    (execution.rollout == rollout)
+                        .then(|| execution.close(now, ExecutionState::Canceled, "the rollout was aborted"))
+                })?;
+            }
+        }
+        self.survey(now)
+    }
+
+    /// Ends a device's open execution if `end` says so.
+    fn close_open(
+        &mut self,
+        now: Timestamp,
+        device: &DeviceId,
+        end: impl FnOnce(&mut Execution) -> Option<Effect>,
+    ) -> Result<(), Error> {
+        let mut record = self.take(device)?;
+        if let Some(open) = record.executions.iter_mut().find(|execution| execution.state.is_open()) {
+            let before = open.state;
+            if let Some(effect) = end(open) {
+                self.record_effect(now, before, open, effect);
+            }
+        }
+        self.batch.put_back(device.clone(), record);
+        Ok(())
+    }
+}
+
+/// What the walk over the releases found.
+enum Selected {
+    Release(Box<Rollout>),
+    Nothing { recheck: Option<Timestamp> },
+}
+
+/// What an obstacle means for the walk over the releases.
+enum Bearing {
+    /// The release is not for this device: look at the next older one.
+    PassOver,
+    /// The release is for this device, later.
+    Wait,
+    /// The release is for this device, and nothing is to be done.
+    Settled,
+}
+
+/// What an obstacle means, and when time alone removes it.
+fn bearing(obstacle: &Obstacle) -> (Bearing, Option<Timestamp>) {
+    match obstacle {
+        Obstacle::NoRollout | Obstacle::RolloutNotOffering { .. } | Obstacle::PolicyUnmatched { .. } => {
+            (Bearing::PassOver, None)
+        }
+        Obstacle::NotItsTurn { turn, .. } => (Bearing::PassOver, *turn),
+        Obstacle::BackOff { until, .. } => (Bearing::Wait, Some(*until)),
+        Obstacle::InFlightFull { .. } => (Bearing::Wait, None),
+        Obstacle::AlreadyInstalled
+        | Obstacle::OlderThanInstalled { .. }
+        | Obstacle::VersionUnreadable { .. }
+        | Obstacle::Ended { .. } => (Bearing::Settled, None),
+    }
+}
+
+/// Takes over a description. Whether anything changed.
+fn describe(now: Timestamp, id: &DeviceId, said: &Description, known: &mut Option<Device>) -> bool {
+    let boot = said.boot.unwrap_or(0);
+    if let Some(device) = known {
+        let same = device.product == said.product
+            && device.version == said.version
+            && device.boot == boot
+            && device.attributes == said.attributes;
+        if same {
+            return false;
+        }
+    }
+    *known = Some(Device {
+        id: id.clone(),
+        product: said.product.clone(),
+        version: said.version.clone(),
+        boot,
+        attributes: said.attributes.clone(),
+        first_seen: known.as_ref().map_or(now, |device| device.first_seen),
+        changed: now,
+    });
+    true
+}
+
+fn open_execution(open: &Execution) -> OpenExecution {
+    OpenExecution {
+        rollout: open.rollout.clone(),
+        attempt: open.attempt,
+        state: open.state,
+        since: open.changed,
+        deadline: open.deadline,
+    }
+}
