@@ -152,6 +152,18 @@ impl Attributes {
         self.entries.iter().find(|entry| entry.name == *name).map(|entry| &entry.value)
     }
 
+    /// Whether there is an attribute of that name, or an object of that name whose fields are attributes.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        match self.find(name) {
+            Ok(_) => true,
+            // Fields sort behind their object's name, but `a-b` lies between `a` and `a.b`.
+            Err(index) => self.entries[index..]
+                .iter()
+                .map_while(|entry| entry.name.as_bytes().strip_prefix(name.as_bytes()))
+                .any(|rest| rest.first() == Some(&b'.')),
+        }
+    }
+
     /// Sets an attribute, in place of the one of that name.
     ///
     /// # Errors
