@@ -6,16 +6,17 @@
 mod batch;
 mod catalogue;
 mod command;
+mod question;
 mod survey;
 
 use crate::device::Device;
 use crate::execution::{Effect, Execution, OFFERS_MAX};
-use crate::explain::{Explanation, Obstacle, OpenExecution, ReleaseExplanation};
+use crate::explain::Obstacle;
 use crate::id::{DeviceId, ProductName, RolloutId};
 use crate::release::Release;
 use crate::report::{Description, Report};
 use crate::rollout::{Downgrade, Rollout, RolloutState};
-use crate::selection::{Case, facts};
+use crate::selection::Case;
 use crate::state::{ExecutionState, FailureReason, Step, Tally};
 use crate::store::{DeviceRecord, Store, StoreError};
 use crate::time::Timestamp;
@@ -329,59 +330,6 @@ impl<S: Store> Fleet<S> {
         Case { now, device, installed, release, rollout, prior, tally }
     }
 
-    /// Why the device gets what it gets: for one version, or for all releases of its product.
-    ///
-    /// # Errors
-    /// [`Error::UnknownDevice`]; [`Error::UnknownRelease`] if a version is given that there is not; [`Error::Store`].
-    pub fn explain(
-        &mut self,
-        now: Timestamp,
-        id: &DeviceId,
-        version: Option<&Version>,
-    ) -> Result<Explanation, Error> {
-        let record = self.take(id)?;
-        self.batch.put_back(id.clone(), record.clone());
-        let Some(device) = &record.device else { return Err(Error::UnknownDevice(id.clone())) };
-        let installed = device.semver();
-        let wanted = |release: &Release| version.is_none_or(|version| release.version == *version);
-        let releases: Vec<_> = self
-            .index
-            .newest_first(&device.product)
-            .filter(|(release, _)| wanted(release))
-            .map(|(release, rollout)| ReleaseExplanation {
-                version: release.version.clone(),
-                rollout: rollout.map(|rollout| rollout.id.clone()),
-                obstacles: rollout.map_or_else(
-                    || vec![Obstacle::NoRollout],
-                    |rollout| {
-                        self.case(now, device, installed.as_ref(), &record.executions, release, rollout)
-                            .obstacles()
-                    },
-                ),
-                policy: release.policy.explain(&facts(device, release)),
-            })
-            .collect();
-        if let Some(version) = version
-            && releases.is_empty()
-        {
-            return Err(Error::UnknownRelease { product: device.product.clone(), version: version.clone() });
-        }
-        let open = record.executions.iter().find(|execution| execution.state.is_open());
-        let would_offer = match (open, self.select(now, device, &record.executions)) {
-            (Some(open), _) => self.index.rollout(&open.rollout).map(|rollout| rollout.version.clone()),
-            (None, Selected::Release(rollout)) => Some(rollout.version),
-            (None, Selected::Nothing { .. }) => None,
-        };
-        Ok(Explanation {
-            device: id.clone(),
-            product: device.product.clone(),
-            version: device.version.clone(),
-            open: open.map(open_execution),
-            would_offer,
-            releases,
-        })
-    }
-
     /// Time passes: deadlines, aborted rollouts, a look at the next part of the fleet. Returns devices worth a hint.
     /// Bounded work, no other input.
     ///
@@ -478,14 +426,4 @@ fn describe(now: Timestamp, id: &DeviceId, said: &Description, known: &mut Optio
         changed: now,
     });
     true
-}
-
-fn open_execution(open: &Execution) -> OpenExecution {
-    OpenExecution {
-        rollout: open.rollout.clone(),
-        attempt: open.attempt,
-        state: open.state,
-        since: open.changed,
-        deadline: open.deadline,
-    }
 }

@@ -1,0 +1,106 @@
+//! What people and doors ask of the fleet without changing anything.
+
+use super::{Assignment, Error, Fleet, Selected};
+use crate::device::Device;
+use crate::execution::Execution;
+use crate::explain::{Explanation, Obstacle, OpenExecution, ReleaseExplanation};
+use crate::id::DeviceId;
+use crate::release::Release;
+use crate::selection::facts;
+use crate::store::Store;
+use crate::time::Timestamp;
+use crate::version::Version;
+
+impl<S: Store> Fleet<S> {
+    /// What is known of a device, if anything.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn device(&mut self, id: &DeviceId) -> Result<Option<Device>, Error> {
+        let record = self.take(id)?;
+        let device = record.device.clone();
+        self.batch.put_back(id.clone(), record);
+        Ok(device)
+    }
+
+    /// What a device was told to do and has not ended, without telling it again.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDevice`] if it never described itself; [`Error::Store`].
+    pub fn assigned(&mut self, device: &DeviceId) -> Result<Option<Assignment>, Error> {
+        let record = self.take(device)?;
+        let open = record.executions.iter().find(|execution| execution.state.is_open());
+        let assignment = open.and_then(|open| {
+            let rollout = self.index.rollout(&open.rollout)?;
+            let release = self.index.release(&rollout.product, &rollout.version)?.clone();
+            let (attempt, downgrade) = (open.attempt, rollout.plan.downgrade);
+            Some(Assignment { rollout: rollout.id.clone(), attempt, release, downgrade })
+        });
+        let is_known = record.device.is_some();
+        self.batch.put_back(device.clone(), record);
+        if is_known { Ok(assignment) } else { Err(Error::UnknownDevice(device.clone())) }
+    }
+
+    /// Why the device gets what it gets: for one version, or for all releases of its product.
+    ///
+    /// # Errors
+    /// [`Error::UnknownDevice`]; [`Error::UnknownRelease`] if a version is given that there is not; [`Error::Store`].
+    pub fn explain(
+        &mut self,
+        now: Timestamp,
+        id: &DeviceId,
+        version: Option<&Version>,
+    ) -> Result<Explanation, Error> {
+        let record = self.take(id)?;
+        self.batch.put_back(id.clone(), record.clone());
+        let Some(device) = &record.device else { return Err(Error::UnknownDevice(id.clone())) };
+        let installed = device.semver();
+        let wanted = |release: &Release| version.is_none_or(|version| release.version == *version);
+        let releases: Vec<_> = self
+            .index
+            .newest_first(&device.product)
+            .filter(|(release, _)| wanted(release))
+            .map(|(release, rollout)| ReleaseExplanation {
+                version: release.version.clone(),
+                rollout: rollout.map(|rollout| rollout.id.clone()),
+                obstacles: rollout.map_or_else(
+                    || vec![Obstacle::NoRollout],
+                    |rollout| {
+                        self.case(now, device, installed.as_ref(), &record.executions, release, rollout)
+                            .obstacles()
+                    },
+                ),
+                policy: release.policy.explain(&facts(device, release)),
+            })
+            .collect();
+        if let Some(version) = version
+            && releases.is_empty()
+        {
+            return Err(Error::UnknownRelease { product: device.product.clone(), version: version.clone() });
+        }
+        let open = record.executions.iter().find(|execution| execution.state.is_open());
+        let would_offer = match (open, self.select(now, device, &record.executions)) {
+            (Some(open), _) => self.index.rollout(&open.rollout).map(|rollout| rollout.version.clone()),
+            (None, Selected::Release(rollout)) => Some(rollout.version),
+            (None, Selected::Nothing { .. }) => None,
+        };
+        Ok(Explanation {
+            device: id.clone(),
+            product: device.product.clone(),
+            version: device.version.clone(),
+            open: open.map(open_execution),
+            would_offer,
+            releases,
+        })
+    }
+}
+
+fn open_execution(open: &Execution) -> OpenExecution {
+    OpenExecution {
+        rollout: open.rollout.clone(),
+        attempt: open.attempt,
+        state: open.state,
+        since: open.changed,
+        deadline: open.deadline,
+    }
+}

@@ -1,0 +1,193 @@
+//! The engine: the one thread that owns the fleet, and the handle by which everyone asks it.
+//!
+//! Calls queue up while the thread commits, and are then taken together: one load, all decisions, one commit, then
+//! all answers. So the more there is to do, the cheaper each call becomes. No answer leaves before what it rests on
+//! is durable; only last-seen times may lag, by [`PRESENCE_INTERVAL`].
+
+pub mod clock;
+mod command;
+pub mod hot;
+pub mod presence;
+pub(crate) mod thread;
+
+use crate::store::SqliteStore;
+use clock::Clock;
+use hot::{Hot, Key, Settled};
+use presence::{Presence, seconds};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::time::Duration;
+use tokio::sync::oneshot;
+use updraft_core::fleet::{Fleet, Offer};
+use updraft_core::id::DeviceId;
+use updraft_core::report::Report;
+use updraft_core::store::StoreError;
+
+/// Calls that may wait for the engine. Beyond, callers are told to come back: a queue that only grows helps nobody.
+pub const QUEUE_MAX: usize = 16_384;
+/// Calls decided in one batch. Larger batches make each commit cheaper and each answer later.
+pub const BATCH_MAX: usize = 1_024;
+/// How often time passes in the fleet.
+pub const TICK_INTERVAL: Duration = Duration::from_secs(1);
+/// How often last-seen times are written: below the 5 seconds by which they may lag.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_secs(4);
+/// How long "nothing to do" is believed at most without asking the fleet again.
+pub const SETTLED_MAX: Duration = Duration::from_secs(24 * 3600);
+
+/// Why the engine did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Too many calls wait. Try again shortly.
+    #[error("the server is busy; try again in a few seconds")]
+    Busy,
+    /// The engine has stopped, or the server is stopping.
+    #[error("the server is stopping")]
+    Stopped,
+    /// The batch could not be made durable: nothing of it happened.
+    #[error("the store could not save; nothing was changed")]
+    NotSaved,
+    /// The fleet refused, or could not.
+    #[error(transparent)]
+    Fleet(#[from] updraft_core::fleet::Error),
+}
+
+/// A check-in that needs a decision.
+#[derive(Debug)]
+pub struct CheckIn {
+    /// The device, already known to be who it says it is.
+    pub device: DeviceId,
+    /// What it says.
+    pub report: Report,
+    /// Names the bytes it sent, so that the same bytes need no decision the next time.
+    pub key: Key,
+}
+
+type Command = Box<dyn FnOnce(&mut Fleet<SqliteStore>, updraft_core::time::Timestamp) -> Finish + Send>;
+/// Tells the caller how it went, once it is known whether the batch was saved.
+type Finish = Box<dyn FnOnce(Result<(), EngineError>) + Send>;
+
+enum Call {
+    CheckIn(Box<CheckIn>, oneshot::Sender<Result<Offer, EngineError>>),
+    Command(Command),
+}
+
+/// What the handles and the thread both see.
+struct Shared {
+    hot: Hot,
+    presence: Presence,
+    generation: AtomicU64,
+    clock: Clock,
+}
+
+/// A handle on the engine; cheap to clone. The engine stops when the last handle is gone.
+#[derive(Clone)]
+pub struct Engine {
+    calls: SyncSender<Call>,
+    shared: Arc<Shared>,
+}
+
+/// The running engine. Wait for it after the last handle is gone: it then has written everything.
+pub struct Running {
+    thread: std::thread::JoinHandle<()>,
+}
+
+impl Running {
+    /// Waits until the engine has taken its last call and written everything.
+    ///
+    /// # Panics
+    /// If the engine thread panicked: the server must not pretend that all is well.
+    pub fn join(self) {
+        assert!(self.thread.join().is_ok(), "the engine thread panicked");
+    }
+}
+
+impl Engine {
+    /// Starts the engine over a store.
+    ///
+    /// # Errors
+    /// If the store cannot be read.
+    pub fn start(mut store: SqliteStore, clock: Clock) -> Result<(Self, Running), EngineError> {
+        let seen = store.last_seen().map_err(updraft_core::fleet::Error::Store)?;
+        let fleet = Fleet::open(store)?;
+        let (calls, queue) = sync_channel(QUEUE_MAX);
+        let shared = Arc::new(Shared {
+            hot: Hot::default(),
+            presence: Presence::new(&seen),
+            generation: AtomicU64::new(fleet.generation()),
+            clock,
+        });
+        let worker = thread::Worker::new(fleet, queue, shared.clone());
+        let thread = std::thread::Builder::new()
+            .name("engine".to_owned())
+            .spawn(move || worker.run())
+            .map_err(|source| {
+                let operation = "start the engine thread";
+                updraft_core::fleet::Error::Store(StoreError { operation, source: source.into() })
+            })?;
+        Ok((Self { calls, shared }, Running { thread }))
+    }
+
+    /// The engine's time.
+    #[must_use]
+    pub fn now(&self) -> updraft_core::time::Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// Whether these bytes need no decision: they were said before, are in the store, and nothing is to do. Takes note
+    /// that the device was heard.
+    #[must_use]
+    pub fn settled(&self, key: Key) -> Option<Settled> {
+        let now = self.now();
+        let generation = low_bits(self.shared.generation.load(Ordering::Acquire));
+        let settled = self.shared.hot.get(key, generation, seconds(now))?;
+        self.shared.presence.touch(settled.number, now);
+        Some(settled)
+    }
+
+    /// Takes in what a device says and tells what it should do. Both are durable when this returns.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn check_in(&self, check_in: CheckIn) -> Result<Offer, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Call::CheckIn(Box::new(check_in), reply))?;
+        answer.await.map_err(|_| EngineError::Stopped)?
+    }
+
+    /// Runs a command on the fleet, within a batch. What it changed is durable when this returns.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn command<T: Send + 'static>(
+        &self,
+        command: impl FnOnce(
+            &mut Fleet<SqliteStore>,
+            updraft_core::time::Timestamp,
+        ) -> Result<T, updraft_core::fleet::Error>
+        + Send
+        + 'static,
+    ) -> Result<T, EngineError> {
+        let (reply, answer) = oneshot::channel();
+        self.send(Call::Command(Box::new(move |fleet, now| {
+            let outcome = command(fleet, now);
+            Box::new(move |saved| {
+                // The caller may have gone away: what was asked is done all the same.
+                let _ = reply.send(saved.and(outcome.map_err(EngineError::Fleet)));
+            })
+        })))?;
+        answer.await.map_err(|_| EngineError::Stopped)?
+    }
+
+    fn send(&self, call: Call) -> Result<(), EngineError> {
+        self.calls.try_send(call).map_err(|error| match error {
+            TrySendError::Full(_) => EngineError::Busy,
+            TrySendError::Disconnected(_) => EngineError::Stopped,
+        })
+    }
+}
+
+/// The low 32 bits of a generation.
+fn low_bits(generation: u64) -> u32 {
+    (generation & u64::from(u32::MAX)) as u32
+}

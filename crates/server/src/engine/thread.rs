@@ -1,0 +1,180 @@
+//! The engine's thread: batches, group commit, the tick.
+
+use super::hot::{Key, Settled};
+use super::presence::seconds;
+use super::{
+    BATCH_MAX, Call, CheckIn, EngineError, Finish, PRESENCE_INTERVAL, SETTLED_MAX, Shared,
+    TICK_INTERVAL, low_bits,
+};
+use crate::store::SqliteStore;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::Instant;
+use tokio::sync::oneshot;
+use updraft_core::fleet::{Fleet, Offer};
+use updraft_core::position::position;
+use updraft_core::time::Timestamp;
+
+/// The salt of a device's place in the check-in interval: another line than any rollout's.
+pub const CHECK_IN_SALT: &str = "check-in";
+
+/// A decided check-in that waits for its batch to be durable.
+struct Decided {
+    check_in: Box<CheckIn>,
+    outcome: Result<Offer, EngineError>,
+    reply: oneshot::Sender<Result<Offer, EngineError>>,
+}
+
+pub(super) struct Worker {
+    fleet: Fleet<SqliteStore>,
+    queue: Receiver<Call>,
+    shared: Arc<Shared>,
+    /// What each device sent last, by its number: the entry to drop when it says something else.
+    keys: Vec<Key>,
+}
+
+impl Worker {
+    pub(super) fn new(fleet: Fleet<SqliteStore>, queue: Receiver<Call>, shared: Arc<Shared>) -> Self {
+        Self { fleet, queue, shared, keys: Vec::new() }
+    }
+
+    pub(super) fn run(mut self) {
+        let (mut tick_at, mut presence_at) = (Instant::now(), Instant::now() + PRESENCE_INTERVAL);
+        let mut batch = Vec::with_capacity(BATCH_MAX);
+        loop {
+            let wait = tick_at.min(presence_at).saturating_duration_since(Instant::now());
+            match self.queue.recv_timeout(wait) {
+                Ok(call) => {
+                    batch.push(call);
+                    batch.extend(self.queue.try_iter().take(BATCH_MAX - 1));
+                    self.run_batch(batch.drain(..));
+                }
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => break,
+            }
+            if Instant::now() >= tick_at {
+                self.tick();
+                tick_at = Instant::now() + TICK_INTERVAL;
+            }
+            if Instant::now() >= presence_at {
+                self.write_presence();
+                presence_at = Instant::now() + PRESENCE_INTERVAL;
+            }
+        }
+        self.write_presence();
+    }
+
+    fn run_batch(&mut self, calls: impl Iterator<Item = Call>) {
+        let now = self.shared.clock.now();
+        let (mut check_ins, mut commands) = (Vec::new(), Vec::new());
+        for call in calls {
+            match call {
+                Call::CheckIn(check_in, reply) => check_ins.push((check_in, reply)),
+                Call::Command(command) => commands.push(command),
+            }
+        }
+        let devices: Vec<_> = check_ins.iter().map(|(check_in, _)| check_in.device.clone()).collect();
+        // A failure here shows again in each verb, which loads what is missing and tells its caller.
+        if let Err(error) = self.fleet.load(&devices) {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot load a batch");
+        }
+        let finish: Vec<Finish> = commands.into_iter().map(|command| command(&mut self.fleet, now)).collect();
+        let decided: Vec<_> =
+            check_ins.into_iter().map(|(check_in, reply)| self.decide(now, check_in, reply)).collect();
+        let saved = self.commit();
+        for finish in finish {
+            finish(if saved { Ok(()) } else { Err(EngineError::NotSaved) });
+        }
+        for Decided { check_in, outcome, reply } in decided {
+            if saved && let Ok(offer) = &outcome {
+                self.settle(now, &check_in, offer);
+            }
+            // The device may have hung up: what it said is kept all the same.
+            let _ = reply.send(if saved { outcome } else { Err(EngineError::NotSaved) });
+        }
+    }
+
+    fn decide(
+        &mut self,
+        now: Timestamp,
+        check_in: Box<CheckIn>,
+        reply: oneshot::Sender<Result<Offer, EngineError>>,
+    ) -> Decided {
+        let outcome = self
+            .fleet
+            .report(now, &check_in.device, &check_in.report)
+            .and_then(|()| self.fleet.offer(now, &check_in.device))
+            .map_err(EngineError::Fleet);
+        Decided { check_in, outcome, reply }
+    }
+
+    /// Commits, and publishes the generation only then: nobody may rely on what is not durable.
+    fn commit(&mut self) -> bool {
+        let saved = self.fleet.commit();
+        if let Err(error) = &saved {
+            tracing::error!(error = error as &dyn std::error::Error, "a batch was not saved");
+        }
+        self.shared.generation.store(self.fleet.generation(), Ordering::Release);
+        saved.is_ok()
+    }
+
+    /// Remembers that these bytes led to nothing, or forgets what the device sent before.
+    fn settle(&mut self, now: Timestamp, check_in: &CheckIn, offer: &Offer) {
+        let number = match self.fleet.store_mut().number(&check_in.device) {
+            Ok(Some(number)) => number,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot read a device's number");
+                return;
+            }
+        };
+        self.shared.presence.touch(number, now);
+        let place = number as usize;
+        if self.keys.len() <= place {
+            self.keys.resize(place + 1, Key::default());
+        }
+        let before = std::mem::replace(&mut self.keys[place], check_in.key);
+        if before != check_in.key {
+            self.shared.hot.remove(before);
+        }
+        match offer {
+            Offer::Assigned(_) => self.shared.hot.remove(check_in.key),
+            Offer::Nothing { recheck } => {
+                let latest = now.plus(SETTLED_MAX);
+                let until = recheck.map_or(latest, |recheck| recheck.min(latest));
+                self.shared.hot.insert(
+                    check_in.key,
+                    Settled {
+                        number,
+                        generation: low_bits(self.fleet.generation()),
+                        until_s: seconds(until),
+                        position: position(check_in.device.as_str(), CHECK_IN_SALT),
+                    },
+                );
+            }
+        }
+    }
+
+    fn tick(&mut self) {
+        let now = self.shared.clock.now();
+        match self.fleet.tick(now) {
+            // No protocol holds a connection on which a hint could be sent: devices come by themselves.
+            Ok(_hints) => {}
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a tick failed"),
+        }
+        self.commit();
+    }
+
+    fn write_presence(&mut self) {
+        let dirty = self.shared.presence.take_dirty();
+        if dirty.is_empty() {
+            return;
+        }
+        let pages: Vec<_> = dirty.iter().map(|(page, seen)| (*page, seen.as_slice())).collect();
+        if let Err(error) = self.fleet.store_mut().save_last_seen(&pages) {
+            tracing::error!(error = &error as &dyn std::error::Error, "cannot write last-seen times");
+            self.shared.presence.put_back(dirty.iter().map(|(page, _)| *page));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! Check-in bodies to the domain's reports, and offers to answers. Pure.
+
+use serde::Deserialize;
+use std::borrow::Cow;
+use updraft_core::attributes::{Attributes, Value};
+use updraft_core::fleet::{Assignment, Offer};
+use updraft_core::id::DeviceId;
+use updraft_core::report::{Description, Progress, Report, Word};
+use updraft_core::rollout::Downgrade;
+use updraft_core::state::FailureReason;
+use updraft_wire::check_in::{CheckInAnswer, Reason, UpdateState, UpdateStatus};
+use updraft_wire::manifest::{ArtifactEntry, MANIFEST_FORMAT, Manifest, VERSION_BYTES_MAX};
+use updraft_wire::{JobId, ioto};
+
+/// The name of a release's one artifact in its manifest.
+pub const IMAGE: &str = "image";
+
+/// Why a body is no check-in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// No JSON, or not of the contract's shape.
+    #[error("the body is not a valid check-in: {0}")]
+    Syntax(String),
+    /// A field is missing or has a value outside its limits.
+    #[error("the check-in's `{field}` is not valid: {rule}")]
+    Field {
+        /// Which field.
+        field: &'static str,
+        /// What it must be.
+        rule: String,
+    },
+}
+
+fn field(field: &'static str, rule: impl ToString) -> Malformed {
+    Malformed::Field { field, rule: rule.to_string() }
+}
+
+/// A check-in, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Said {
+    /// Who speaks, as it says.
+    pub device: DeviceId,
+    /// What it says.
+    pub report: Report,
+    /// The job it says it has ended.
+    pub ended: Option<JobId>,
+}
+
+/// The native body, with attributes read at once into the form in which they are kept.
+#[derive(Deserialize)]
+struct NativeBody<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    product: Cow<'a, str>,
+    #[serde(borrow)]
+    version: Cow<'a, str>,
+    boot: u64,
+    #[serde(default)]
+    attributes: Attributes,
+    #[serde(default)]
+    update: Option<UpdateStatus>,
+    #[serde(default)]
+    manifest: Option<Manifest>,
+}
+
+/// Reads a native check-in (see [`updraft_wire::CheckIn`]).
+///
+/// # Errors
+/// [`Malformed`].
+pub fn native(body: &[u8]) -> Result<Said, Malformed> {
+    let body: NativeBody<'_> =
+        serde_json::from_slice(body).map_err(|error| Malformed::Syntax(error.to_string()))?;
+    let mut attributes = body.attributes;
+    if let Some(image) = body.manifest.as_ref().and_then(|manifest| manifest.artifacts.first()) {
+        insert(&mut attributes, "image_sha256", &image.sha256)?;
+    }
+    for (name, value) in [("id", &body.id), ("product", &body.product), ("version", &body.version)] {
+        insert(&mut attributes, name, value)?;
+    }
+    let ended = body.update.as_ref().filter(|update| update.state.is_settled()).map(|update| update.job.clone());
+    let progress = body.update.map(progress).transpose()?;
+    let description = describe(&body.product, &body.version, Some(body.boot), attributes)?;
+    let device = body.id.parse().map_err(|error| field("id", error))?;
+    Ok(Said { device, report: Report { description: Some(description), progress }, ended })
+}
+
+/// Reads a check-in of the Ioto agent or an EmbedThis updater: any properties, `id`, `product` and `version` among
+/// them.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn ioto(body: &[u8]) -> Result<Said, Malformed> {
+    let attributes: Attributes =
+        serde_json::from_slice(body).map_err(|error| Malformed::Syntax(error.to_string()))?;
+    let text = |name: &'static str| {
+        let value = attributes.get(name).and_then(Value::as_str);
+        value.map(str::to_owned).ok_or_else(|| field(name, "a text is required"))
+    };
+    let (id, product, version) = (text("id")?, text("product")?, text("version")?);
+    let device = id.parse().map_err(|error| field("id", error))?;
+    let description = describe(&product, &version, None, attributes)?;
+    Ok(Said { device, report: Report { description: Some(description), progress: None }, ended: None })
+}
+
+/// Reads what an updater says after its apply script ran.
+///
+/// # Errors
+/// [`Malformed`].
+pub fn ioto_report(body: &[u8]) -> Result<(DeviceId, Progress), Malformed> {
+    let report: ioto::UpdateReport =
+        serde_json::from_slice(body).map_err(|error| Malformed::Syntax(error.to_string()))?;
+    let device = report.id.parse().map_err(|error| field("id", error))?;
+    let job: JobId = report.update.parse().map_err(|error| field("update", error))?;
+    let (word, detail) = if report.success {
+        (Word::Rebooting, "the apply script ended well")
+    } else {
+        (Word::Failed(FailureReason::InstallFailed), "the apply script failed")
+    };
+    let rollout = rollout_of(&job)?;
+    Ok((device, Progress { rollout, attempt: job.attempt(), word, percent: None, detail: detail.to_owned() }))
+}
+
+fn insert(attributes: &mut Attributes, name: &'static str, value: &str) -> Result<(), Malformed> {
+    attributes.insert(name, value).map_err(|error| field(name, error))
+}
+
+fn describe(
+    product: &str,
+    version: &str,
+    boot: Option<u64>,
+    attributes: Attributes,
+) -> Result<Description, Malformed> {
+    if version.is_empty() || version.len() > VERSION_BYTES_MAX {
+        return Err(field("version", format!("1 to {VERSION_BYTES_MAX} bytes")));
+    }
+    let product = product.parse().map_err(|error| field("product", error))?;
+    Ok(Description { product, version: version.to_owned(), boot, attributes })
+}
+
+fn rollout_of(job: &JobId) -> Result<updraft_core::id::RolloutId, Malformed> {
+    job.rollout().parse().map_err(|error| field("job", error))
+}
+
+fn progress(status: UpdateStatus) -> Result<Progress, Malformed> {
+    let reason = status.reason.map(failure_reason);
+    let word = match status.state {
+        UpdateState::Downloading => Word::Downloading,
+        UpdateState::Downloaded => Word::Downloaded,
+        UpdateState::Installing => Word::Installing,
+        UpdateState::Rebooting => Word::Rebooting,
+        UpdateState::Trial => Word::Trial,
+        UpdateState::Succeeded => Word::Succeeded,
+        UpdateState::Failed => Word::Failed(reason.unwrap_or(FailureReason::InstallFailed)),
+        UpdateState::RolledBack => Word::Failed(FailureReason::RolledBack),
+        UpdateState::Rejected => Word::Rejected,
+    };
+    Ok(Progress {
+        rollout: rollout_of(&status.job)?,
+        attempt: status.job.attempt(),
+        word,
+        percent: status.progress.map(|percent| percent.min(100)),
+        detail: status.detail.unwrap_or_default(),
+    })
+}
+
+/// The table from the wire's reasons to the domain's.
+fn failure_reason(reason: Reason) -> FailureReason {
+    match reason {
+        Reason::InsufficientStorage => FailureReason::InsufficientStorage,
+        Reason::OutOfMemory => FailureReason::OutOfMemory,
+        Reason::ConnectionLost => FailureReason::ConnectionLost,
+        Reason::IntegrityCheckFailed => FailureReason::IntegrityCheckFailed,
+        // A device that refuses to go back says `rejected`; should it say `failed`, nothing will change by itself.
+        Reason::UnsupportedPackage | Reason::Downgrade => FailureReason::UnsupportedPackage,
+        Reason::InvalidUri => FailureReason::InvalidUri,
+        Reason::InstallFailed => FailureReason::InstallFailed,
+        Reason::UnsupportedProtocol => FailureReason::UnsupportedProtocol,
+        Reason::Cancelled => FailureReason::Cancelled,
+        Reason::Deferred => FailureReason::Deferred,
+        Reason::RolledBack => FailureReason::RolledBack,
+    }
+}
+
+/// The job ID of an assignment.
+#[must_use]
+pub fn job(assignment: &Assignment) -> JobId {
+    JobId::new(assignment.rollout.as_str(), assignment.attempt)
+        .expect("rollout IDs and attempts of the domain are within the job ID's limits")
+}
+
+/// The manifest of an assignment.
+#[must_use]
+pub fn manifest(assignment: &Assignment) -> Manifest {
+    let release = &assignment.release;
+    Manifest {
+        format: MANIFEST_FORMAT,
+        product: release.product.to_string(),
+        version: release.version.to_string(),
+        artifacts: vec![ArtifactEntry {
+            name: IMAGE.to_owned(),
+            size: release.artifact.size,
+            sha256: release.artifact.sha256.clone(),
+            md5: Some(release.artifact.md5.clone()),
+        }],
+    }
+}
+
+/// The native answer. `link` makes the link for an assignment.
+#[must_use]
+pub fn native_answer(
+    offer: &Offer,
+    next_check_in_s: u64,
+    noted: Option<JobId>,
+    link: impl FnOnce(&Assignment) -> String,
+) -> CheckInAnswer {
+    let assignment = match offer {
+        Offer::Nothing { .. } => None,
+        Offer::Assigned(assignment) => Some(updraft_wire::Assignment {
+            job: job(assignment),
+            manifest: manifest(assignment),
+            links: vec![link(assignment)],
+            allow_downgrade: assignment.downgrade == Downgrade::Allowed,
+        }),
+    };
+    CheckInAnswer { next_check_in_s, assignment, noted }
+}
+
+/// The answer to the Ioto agent and the updaters; `None` is sent as `{}`.
+#[must_use]
+pub fn ioto_answer(offer: &Offer, link: impl FnOnce(&Assignment) -> String) -> Option<ioto::Offer> {
+    match offer {
+        Offer::Nothing { .. } => None,
+        Offer::Assigned(assignment) => Some(ioto::Offer {
+            url: link(assignment),
+            checksum: assignment.release.artifact.sha256.clone(),
+            update: job(assignment).to_string(),
+            version: assignment.release.version.to_string(),
+        }),
+    }
+}

@@ -1,0 +1,3 @@
+//! The ways devices speak: one folder each, a pure half (bytes in, reports out) and a thin half (sockets).
+
+pub mod http;
