@@ -1,1 +1,5 @@
-//! Placeholder
+//! The Updraft server.
+
+pub mod artifacts;
+pub mod listen;
+pub mod pki;

@@ -1,0 +1,70 @@
+//! Binding a socket, with errors that say what to do.
+
+use std::io;
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+/// Why a listener has no socket.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Another program has the port.
+    #[error("{address} is in use by another program; stop that program, or set another port for `{setting}`")]
+    InUse {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The setting it came from.
+        setting: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The process may not use the port.
+    #[error(
+        "no permission to listen on {address}; set `{setting}` to a port of 1024 or above, or grant the program CAP_NET_BIND_SERVICE"
+    )]
+    Permission {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The setting it came from.
+        setting: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The machine does not have the address.
+    #[error("this machine has no address {}; set `{setting}` to one it has, or to 0.0.0.0", address.ip())]
+    NoSuchAddress {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The setting it came from.
+        setting: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// Anything else.
+    #[error("cannot listen on {address} (`{setting}`)")]
+    Other {
+        /// What was asked for.
+        address: SocketAddr,
+        /// The setting it came from.
+        setting: &'static str,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+}
+
+/// Binds a TCP socket. `setting` is the name of the configuration key that holds the address, for the error.
+///
+/// # Errors
+/// The port is taken or forbidden, or the address is not this machine's.
+pub async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, BindError> {
+    TcpListener::bind(address).await.map_err(|source| match source.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse { address, setting, source },
+        io::ErrorKind::PermissionDenied => BindError::Permission { address, setting, source },
+        io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress { address, setting, source },
+        _ => BindError::Other { address, setting, source },
+    })
+}

@@ -1,0 +1,130 @@
+//! One connection from its handshake to its end.
+
+use std::convert::Infallible;
+use std::future::{Future, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Instant;
+
+use bytes::Bytes;
+use futures_util::FutureExt;
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper::{Request, Response};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio::time::{Sleep, sleep_until, timeout};
+use tokio_rustls::TlsAcceptor;
+
+use super::activity::{Activity, WatchedBody, WatchedStream};
+use super::{BoxError, ListenLimits, Shutdown};
+
+/// Bytes of an answer that may wait unsent. Less than one large buffer of the download path, so that a connection
+/// never holds two of them.
+const WRITE_BUFFER_BYTES_MAX: usize = 128 << 10;
+/// Bytes of plain text that TLS takes in before it makes records of them and sends. One large buffer, so that its
+/// records leave in one system call.
+const TLS_BUFFER_BYTES: usize = 256 << 10;
+
+/// Serves one connection to its end.
+pub(super) async fn run<S, B>(
+    stream: TcpStream,
+    tls: Option<TlsAcceptor>,
+    service: S,
+    limits: ListenLimits,
+    shutdown: Shutdown,
+) where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let Some(acceptor) = tls else {
+        return http(stream, service, &limits, &shutdown).await;
+    };
+    let handshake = acceptor.accept_with(stream, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
+    match timeout(limits.handshake_time, handshake).await {
+        Ok(Ok(secured)) => http(secured, service, &limits, &shutdown).await,
+        // Scanners and clients with another CA do this all day; it is no event of the server.
+        Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "a TLS handshake failed"),
+        Err(_) => tracing::debug!("a TLS handshake took too long"),
+    }
+}
+
+async fn http<I, S, B>(stream: I, service: S, limits: &ListenLimits, shutdown: &Shutdown)
+where
+    I: AsyncRead + AsyncWrite + Unpin,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send,
+    S::Future: Send,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<BoxError>,
+{
+    let activity = Activity::begin();
+    let io = TokioIo::new(WatchedStream { inner: stream, activity: Arc::clone(&activity) });
+    let marks = Arc::clone(&activity);
+    let watched = service_fn(move |request| {
+        marks.serving();
+        let marks = Arc::clone(&marks);
+        service.call(request).map(|outcome| {
+            outcome.map(|response| response.map(|inner| WatchedBody { inner, activity: marks }))
+        })
+    });
+    let connection = http1::Builder::new()
+        .title_case_headers(true)
+        .max_headers(limits.headers_max)
+        .max_header_size(limits.header_bytes_max)
+        .max_buf_size(WRITE_BUFFER_BYTES_MAX.max(limits.header_bytes_max))
+        .header_read_timeout(None)
+        .serve_connection(io, watched);
+    let mut connection = pin!(connection);
+    let mut asked = pin!(shutdown.asked());
+    let mut timer = Timer { sleep: pin!(sleep_until(Instant::now().into())), armed: None };
+    let mut draining = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+            if let Err(error) = outcome {
+                tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke off");
+            }
+            return Poll::Ready(());
+        }
+        if !draining && asked.as_mut().poll(cx).is_ready() {
+            draining = true;
+            connection.as_mut().graceful_shutdown();
+            // It may have been idle, and then ends on its next turn.
+            cx.waker().wake_by_ref();
+        }
+        timer.poll(cx, || activity.deadline(limits))
+    })
+    .await;
+}
+
+/// The one timer of a connection.
+struct Timer<'a> {
+    sleep: Pin<&'a mut Sleep>,
+    armed: Option<Instant>,
+}
+
+impl Timer<'_> {
+    /// Ready when the deadline has passed. It is set again only when the deadline has moved forward in time, or when
+    /// it has gone off too early because the deadline moved back.
+    fn poll(&mut self, cx: &mut Context<'_>, deadline: impl Fn() -> Option<Instant>) -> Poll<()> {
+        while let Some(due) = deadline() {
+            if self.armed.is_none_or(|armed| due < armed) {
+                self.sleep.as_mut().reset(due.into());
+                self.armed = Some(due);
+            }
+            if self.sleep.as_mut().poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+            if due <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.armed = None;
+        }
+        Poll::Pending
+    }
+}
