@@ -11,7 +11,8 @@ mod text;
 
 use std::fmt;
 
-pub(crate) use text::Name;
+pub(crate) use text::Key;
+use text::Name;
 pub use text::Text;
 
 /// Most attributes of one device. Real documents have 10 to 50; the bound keeps a hostile one from filling memory.
@@ -29,9 +30,8 @@ pub const ELEMENTS_MAX: usize = 128;
 /// Deepest nesting of objects and lists. It bounds the recursion of every walk over a value.
 pub const DEPTH_MAX: usize = 16;
 
-/// From where on a search halves the entries instead of walking them: names compare in a few instructions, so the
-/// walk wins while all names fit in some cache lines.
-const WALK_MAX: usize = 24;
+/// How many entries, the first by name, have a tag. Most devices report fewer attributes; 16 bytes compare at once.
+const TAGS: usize = 16;
 
 /// One attribute's value.
 #[derive(Clone, PartialEq, Default)]
@@ -62,6 +62,10 @@ pub enum Value {
 /// ```
 #[derive(Clone, PartialEq, Default)]
 pub struct Attributes {
+    /// A byte of hash for each of the first entries, so that a search touches the memory of the entry it wants and
+    /// of no other: attributes of many devices are never all in the processor's caches.
+    tags: [u8; TAGS],
+    /// Sorted by name.
     entries: Vec<Entry>,
 }
 
@@ -143,13 +147,22 @@ impl Attributes {
         self.find(name).ok().map(|index| &self.entries[index].value)
     }
 
-    /// The value under a name prepared once, the way a compiled policy asks.
-    #[inline]
-    pub(crate) fn get_by_name(&self, name: &Name) -> Option<&Value> {
-        if self.entries.len() > WALK_MAX {
-            return self.get(name.as_str());
+    /// The value under a name prepared once.
+    pub(crate) fn get_by_key(&self, key: &Key) -> Option<&Value> {
+        const ONES: u128 = u128::MAX / 0xFF;
+        const TOPS: u128 = ONES << 7;
+        // All tags at once: a byte becomes zero where the tag fits, and then its top bit is set. Above such a byte
+        // another may be set by mistake; the name decides.
+        let differences = u128::from_le_bytes(self.tags) ^ (ONES * u128::from(key.tag));
+        let mut candidates = differences.wrapping_sub(ONES) & !differences & TOPS;
+        while candidates != 0 {
+            let index = candidates.trailing_zeros() as usize / 8;
+            match self.entries.get(index) {
+                Some(entry) if entry.name == key.name => return Some(&entry.value),
+                Some(_) | None => candidates &= candidates - 1,
+            }
         }
-        self.entries.iter().find(|entry| entry.name == *name).map(|entry| &entry.value)
+        if self.entries.len() > TAGS { self.get(key.name.as_str()) } else { None }
     }
 
     /// Whether there is an attribute of that name, or an object of that name whose fields are attributes.
@@ -176,14 +189,19 @@ impl Attributes {
         match self.find(name) {
             Ok(index) => self.entries[index].value = value,
             Err(_) if self.entries.len() >= ATTRIBUTES_MAX => return Err(AttributeError::TooMany),
-            Err(index) => self.entries.insert(index, Entry { name: Name::new(name), value }),
+            Err(index) => {
+                self.entries.insert(index, Entry { name: Name::new(name), value });
+                self.tag();
+            }
         }
         Ok(())
     }
 
     /// Removes an attribute and gives back its value.
     pub fn remove(&mut self, name: &str) -> Option<Value> {
-        self.find(name).ok().map(|index| self.entries.remove(index).value)
+        let removed = self.entries.remove(self.find(name).ok()?);
+        self.tag();
+        Some(removed.value)
     }
 
     /// All attributes, sorted by name.
@@ -194,6 +212,14 @@ impl Attributes {
     /// Gives back memory that growing left over, for attributes that are kept.
     pub fn shrink_to_fit(&mut self) {
         self.entries.shrink_to_fit();
+    }
+
+    /// Makes the tags those of the first entries.
+    fn tag(&mut self) {
+        self.tags = [0; TAGS];
+        for (tag, entry) in self.tags.iter_mut().zip(&self.entries) {
+            *tag = entry.name.tag();
+        }
     }
 
     /// The index of a name, or where it would be inserted.

@@ -7,6 +7,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::num::NonZeroU64;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -75,7 +76,7 @@ impl Version {
         }
         match semver::Version::parse(text) {
             Ok(_) => Ok(Self { text: text.into() }),
-            Err(_) if text.strip_prefix(['v', 'V']).is_some_and(is_version) => {
+            Err(_) if text.strip_prefix(['v', 'V']).is_some_and(|rest| rank(rest).is_some()) => {
                 Err(VersionError::LeadingV { text: text.to_owned() })
             }
             Err(error) => {
@@ -98,10 +99,46 @@ impl Version {
     }
 }
 
-/// Whether a text is a version: the cheap question, for texts that are mostly something else.
-pub(crate) fn is_version(text: &str) -> bool {
-    let starts_with_digit = text.as_bytes().first().is_some_and(u8::is_ascii_digit);
-    starts_with_digit && text.len() <= VERSION_BYTES_MAX && semver::Version::parse(text).is_ok()
+/// A version as one number, as far as one can hold it: what orders nearly all pairs in one comparison.
+///
+/// From the top: one bit set, 15 of the major number, 16 of the minor, 31 of the patch, and one bit for "not a
+/// pre-release". A version with larger numbers has [`Rank::UNKNOWN`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Rank(NonZeroU64);
+
+impl Rank {
+    /// Of a version whose numbers are too large: dates in place of a major number, for example.
+    const UNKNOWN: Self = Self(NonZeroU64::MIN);
+
+    /// The rank of a version, from its numbers.
+    fn of(version: &semver::Version) -> Self {
+        let semver::Version { major, minor, patch, .. } = *version;
+        if major >= 1 << 15 || minor >= 1 << 16 || patch >= 1 << 31 {
+            return Self::UNKNOWN;
+        }
+        let is_release = u64::from(version.pre.is_empty());
+        let number = 1 << 63 | major << 48 | minor << 32 | patch << 1 | is_release;
+        NonZeroU64::new(number).map_or(Self::UNKNOWN, Self)
+    }
+
+    /// The order of two versions by their ranks; none where only the texts can tell: one has no rank, or both are
+    /// pre-releases of the same release.
+    #[inline]
+    pub(crate) fn order(self, other: Self) -> Option<Ordering> {
+        if self == Self::UNKNOWN || other == Self::UNKNOWN {
+            return None;
+        }
+        let is_prerelease = self.0.get() & 1 == 0;
+        if self == other && is_prerelease { None } else { Some(self.0.cmp(&other.0)) }
+    }
+}
+
+/// The rank of a text that is a version, none of any other text; quick for texts that are not.
+pub(crate) fn rank(text: &str) -> Option<Rank> {
+    if !text.as_bytes().first().is_some_and(u8::is_ascii_digit) || text.len() > VERSION_BYTES_MAX {
+        return None;
+    }
+    semver::Version::parse(text).ok().map(|version| Rank::of(&version))
 }
 
 /// Compares two texts that are known to be versions by precedence (SemVer 2.0 §11).

@@ -1,55 +1,57 @@
 //! Short texts without an allocation: attribute names, and text values that know whether they are versions.
 
+use std::cmp::Ordering;
 use std::fmt;
 
-use crate::version;
+use crate::version::{self, Rank};
 
-/// Longest name kept inside its entry, in bytes; with it a name takes 24.
-const NAME_INLINE_MAX: usize = 22;
-
-/// Longest text kept inside its value, in bytes; with it a value takes 32.
-const TEXT_INLINE_MAX: usize = 29;
+/// Longest text kept inline, in bytes; with it a name takes 24 bytes and a value 32.
+const INLINE_MAX: usize = 22;
 
 /// An attribute's name.
 #[derive(Clone, PartialEq)]
-pub(crate) struct Name(Short<NAME_INLINE_MAX, ()>);
+pub(crate) struct Name(Short);
+
+/// A name prepared for many searches, the way a compiled policy asks.
+#[derive(Debug, Clone)]
+pub(crate) struct Key {
+    pub(crate) name: Name,
+    pub(crate) tag: u8,
+}
 
 /// A text value. Whether it is a SemVer version is found out when it is made, so that comparing costs no parsing.
 #[derive(Clone, PartialEq)]
-pub struct Text(Short<TEXT_INLINE_MAX, Kind>);
-
-/// What a text is, beside being text.
-#[derive(Clone, Copy, PartialEq)]
-enum Kind {
-    Plain,
-    Version,
+pub struct Text {
+    /// None: the text is no version.
+    rank: Option<Rank>,
+    short: Short,
 }
 
-/// A text that lies inline while it is short. `T` is a mark that fits in the padding.
+/// A text that lies inline while it is short.
 ///
 /// The bytes behind the length are zero, so equality of two inline texts is equality of all their bytes: a few
 /// machine words, no call.
 #[derive(Clone, PartialEq)]
-enum Short<const N: usize, T> {
-    Inline { mark: T, length: u8, bytes: [u8; N] },
-    Heap { mark: T, text: Box<str> },
+enum Short {
+    Inline { length: u8, bytes: [u8; INLINE_MAX] },
+    Heap(Box<str>),
 }
 
-impl<const N: usize, T: Copy> Short<N, T> {
-    fn new(text: &str, mark: T) -> Self {
-        if text.len() > N {
-            return Self::Heap { mark, text: text.into() };
+impl Short {
+    fn new(text: &str) -> Self {
+        if text.len() > INLINE_MAX {
+            return Self::Heap(text.into());
         }
-        let mut bytes = [0; N];
+        let mut bytes = [0; INLINE_MAX];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
         let length = u8::try_from(text.len()).expect("an inline text is shorter than 256 bytes");
-        Self::Inline { mark, length, bytes }
+        Self::Inline { length, bytes }
     }
 
     fn as_bytes(&self) -> &[u8] {
         match self {
-            Self::Inline { length, bytes, .. } => &bytes[..usize::from(*length)],
-            Self::Heap { text, .. } => text.as_bytes(),
+            Self::Inline { length, bytes } => &bytes[..usize::from(*length)],
+            Self::Heap(text) => text.as_bytes(),
         }
     }
 
@@ -58,20 +60,14 @@ impl<const N: usize, T: Copy> Short<N, T> {
             Self::Inline { .. } => {
                 std::str::from_utf8(self.as_bytes()).expect("the inline bytes were copied from a whole text")
             }
-            Self::Heap { text, .. } => text,
-        }
-    }
-
-    fn mark(&self) -> T {
-        match self {
-            Self::Inline { mark, .. } | Self::Heap { mark, .. } => *mark,
+            Self::Heap(text) => text,
         }
     }
 }
 
 impl Name {
     pub(crate) fn new(name: &str) -> Self {
-        Self(Short::new(name, ()))
+        Self(Short::new(name))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -81,34 +77,58 @@ impl Name {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         self.0.as_bytes()
     }
+
+    /// A byte that tells most names apart, from their length and three of their characters. Never 0.
+    pub(crate) fn tag(&self) -> u8 {
+        let bytes = self.as_bytes();
+        let length = bytes.len();
+        let at = |index: usize| bytes.get(index).copied().unwrap_or_default();
+        let start = u8::try_from(length % 251).unwrap_or_default();
+        [at(0), at(length / 2), at(length.saturating_sub(1))]
+            .iter()
+            .fold(start, |mixed, byte| mixed.wrapping_mul(31).wrapping_add(*byte))
+            .max(1)
+    }
+}
+
+impl Key {
+    pub(crate) fn new(name: &str) -> Self {
+        let name = Name::new(name);
+        Self { tag: name.tag(), name }
+    }
 }
 
 impl Text {
     /// A text value.
     #[must_use]
     pub fn new(text: &str) -> Self {
-        let kind = if version::is_version(text) { Kind::Version } else { Kind::Plain };
-        Self(Short::new(text, kind))
+        Self { rank: version::rank(text), short: Short::new(text) }
     }
 
     /// The text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        self.short.as_str()
     }
 
     /// The text's bytes: the same content as [`Text::as_str`], for less.
     #[must_use]
-    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
-        self.0.as_bytes()
+        self.short.as_bytes()
     }
 
     /// Whether the text is a SemVer 2.0 version.
     #[must_use]
-    #[inline]
     pub fn is_version(&self) -> bool {
-        self.0.mark() == Kind::Version
+        self.rank.is_some()
+    }
+
+    /// The order of two versions by precedence; none if one is no version.
+    #[inline]
+    pub(crate) fn version_order(&self, other: &Self) -> Option<Ordering> {
+        let (left, right) = (self.rank?, other.rank?);
+        let by_rank = left.order(right);
+        Some(by_rank.unwrap_or_else(|| version::precedence(self.as_bytes(), other.as_bytes())))
     }
 }
 
@@ -155,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_text_reads_back_as_it_was_at_every_length_around_the_inline_limit() {
-        for length in 0..=2 * TEXT_INLINE_MAX {
+        for length in 0..=2 * INLINE_MAX {
             let text: String = ('a'..='z').cycle().take(length).collect();
             assert_eq!(Text::new(&text).as_str(), text);
             assert_eq!(Name::new(&text).as_str(), text);

@@ -47,7 +47,7 @@ impl Node {
                 let (wanted, list) = (sides[0].value(facts)?, sides[1].value(facts)?);
                 Ok(operator::is_in(&wanted, &list)?)
             }
-            Expression::Has(property) => Ok(property.owner.attributes(facts).has(property.name.as_str())),
+            Expression::Has(property) => Ok(property.owner.attributes(facts).has(property.key.name.as_str())),
             Expression::Literal(_)
             | Expression::Property(_)
             | Expression::Calculate { .. }
@@ -136,7 +136,7 @@ impl Node {
 impl Property {
     /// The attribute's value.
     pub(super) fn value<'a>(&self, facts: &Facts<'a>) -> Result<&'a Value, Fault> {
-        self.owner.attributes(facts).get_by_name(&self.name).ok_or(Fault::Missing(self.index))
+        self.owner.attributes(facts).get_by_key(&self.key).ok_or(Fault::Missing(self.index))
     }
 }
 

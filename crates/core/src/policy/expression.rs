@@ -4,7 +4,7 @@ use regex::Regex;
 
 use super::operator::{Arithmetic, Comparator, TextTest};
 use super::token;
-use crate::attributes::{Name, Text, Value};
+use crate::attributes::{Key, Text, Value};
 
 /// One node of the tree and where it stood in the source.
 #[derive(Debug)]
@@ -69,7 +69,7 @@ pub(super) enum Owner {
 #[derive(Debug, Clone)]
 pub(super) struct Property {
     pub(super) owner: Owner,
-    pub(super) name: Name,
+    pub(super) key: Key,
     /// Its index in the policy's list of properties, by which a fault names it.
     pub(super) index: u16,
 }
@@ -145,14 +145,14 @@ impl Owner {
 impl Property {
     /// The attribute as a policy writes it: `device.region`, or `device['x-y']`.
     pub(super) fn written(&self) -> String {
-        let (owner, name) = (self.owner.as_str(), self.name.as_str());
+        let (owner, name) = (self.owner.as_str(), self.key.name.as_str());
         let is_plain = name.split('.').all(token::is_name);
         if is_plain { format!("{owner}.{name}") } else { format!("{owner}[{}]", Text::new(name)) }
     }
 
     /// Whether the name says that it is a version: the last part is `version` or ends in `Version`.
     fn is_version(&self) -> bool {
-        let name = self.name.as_str();
+        let name = self.key.name.as_str();
         let last = name.rsplit('.').next().unwrap_or(name);
         last == "version" || last.ends_with("Version")
     }

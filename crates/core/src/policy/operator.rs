@@ -7,7 +7,6 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use crate::attributes::{Text, VALUE_BYTES_MAX, Value};
-use crate::version;
 
 /// Largest whole number that a double and its neighbours hold exactly, 2^53 - 1: the range of the bit operators.
 const WHOLE_MAX: i64 = (1 << 53) - 1;
@@ -98,7 +97,7 @@ impl fmt::Display for TypeError {
 pub(super) fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Text(left), Value::Text(right)) => {
-            left == right || (both_versions(left, right) && precedence(left, right) == Ordering::Equal)
+            left == right || left.version_order(right) == Some(Ordering::Equal)
         }
         (Value::Bool(left), Value::Bool(right)) => left == right,
         (Value::Number(left), Value::Number(right)) => left == right,
@@ -148,8 +147,12 @@ pub(super) fn compare(
 
 /// The order of two values: versions by precedence, numbers by size, other texts by their characters.
 fn order(left: &Value, right: &Value, of_versions: bool) -> Result<Ordering, TypeError> {
+    if let (Value::Text(left), Value::Text(right)) = (left, right)
+        && let Some(order) = left.version_order(right)
+    {
+        return Ok(order);
+    }
     match (left, right) {
-        (Value::Text(left), Value::Text(right)) if both_versions(left, right) => Ok(precedence(left, right)),
         // `1.10` is no SemVer, and as a number it would be older than `1.9`: whole numbers alone are safe.
         _ if of_versions => match (number(left), number(right)) {
             (Some(left), Some(right)) if left.fract() == 0.0 && right.fract() == 0.0 => {
@@ -168,14 +171,6 @@ fn order(left: &Value, right: &Value, of_versions: bool) -> Result<Ordering, Typ
         (Value::Null | Value::Bool(_) | Value::List(_), _)
         | (_, Value::Null | Value::Bool(_) | Value::List(_)) => Err(TypeError::Order),
     }
-}
-
-fn both_versions(left: &Text, right: &Text) -> bool {
-    left.is_version() && right.is_version()
-}
-
-fn precedence(left: &Text, right: &Text) -> Ordering {
-    version::precedence(left.as_bytes(), right.as_bytes())
 }
 
 /// The number a value is or spells.

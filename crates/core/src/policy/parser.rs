@@ -11,7 +11,7 @@ use super::operator::Comparator;
 use super::precedence::Operator;
 use super::token::{Lexer, Placed, Symbol, Token};
 use super::{NESTING_MAX, NODES_MAX, REGEX_PROGRAM_BYTES_MAX, REGEXES_MAX, SOURCE_BYTES_MAX};
-use crate::attributes::{ELEMENTS_MAX, NAME_BYTES_MAX, Name, Value};
+use crate::attributes::{ELEMENTS_MAX, Key, NAME_BYTES_MAX, Value};
 
 /// What may begin a value, for messages.
 const A_VALUE: &str = "a value such as device.version, 'text', 16 or true";
@@ -426,12 +426,12 @@ impl Parser<'_> {
 
     /// The property of that name, with the index of its first mention.
     fn known(&mut self, owner: Owner, name: &str) -> Property {
-        let is_it = |property: &&Property| property.owner == owner && property.name.as_str() == name;
+        let is_it = |property: &&Property| property.owner == owner && property.key.name.as_str() == name;
         if let Some(property) = self.properties.iter().find(is_it) {
             return property.clone();
         }
         let index = u16::try_from(self.properties.len()).expect("a policy has fewer properties than bytes");
-        let property = Property { owner, name: Name::new(name), index };
+        let property = Property { owner, key: Key::new(name), index };
         self.properties.push(property.clone());
         property
     }
