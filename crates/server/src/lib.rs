@@ -3,3 +3,4 @@
 pub mod artifacts;
 pub mod listen;
 pub mod pki;
+pub mod store;

@@ -1,0 +1,33 @@
+//! The data folder, and the lock that keeps a second server out of it.
+
+use super::OpenError;
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::Path;
+
+/// The database's name within the data folder.
+pub const DATABASE_FILE: &str = "updraft.db";
+/// The lock's name within the data folder. The file stays; what counts is who holds it.
+pub(super) const LOCK_FILE: &str = "lock";
+
+/// The right to use a data folder, held for life. The system gives it back when the process ends, however it ends.
+#[derive(Debug)]
+pub(super) struct DataLock {
+    _file: File,
+}
+
+impl DataLock {
+    /// Makes the folder if it is missing, readable for its owner only, and takes its lock.
+    pub(super) fn take(folder: &Path) -> Result<Self, OpenError> {
+        let failed = |source| OpenError::Folder { folder: folder.to_owned(), source };
+        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(failed)?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.open(folder.join(LOCK_FILE)).map_err(failed)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Self { _file: file }),
+            Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
+            Err(TryLockError::Error(source)) => Err(failed(source)),
+        }
+    }
+}
