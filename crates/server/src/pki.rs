@@ -248,15 +248,14 @@ fn is_due(path: &Path, names: &BTreeSet<String>, now: Timestamp) -> Result<bool,
 }
 
 fn held_name(name: &GeneralName<'_>) -> Option<String> {
-    match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        GeneralName::IPAddress(bytes) => <[u8; 4]>::try_from(*bytes)
-            .map(IpAddr::from)
-            .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from))
-            .ok()
-            .map(|address| address.to_string()),
-        _ => None,
+    if let GeneralName::DNSName(name) = name {
+        return Some(name.to_ascii_lowercase());
     }
+    let GeneralName::IPAddress(bytes) = name else { return None };
+    let address = <[u8; 4]>::try_from(*bytes)
+        .map(IpAddr::from)
+        .or_else(|_| <[u8; 16]>::try_from(*bytes).map(IpAddr::from));
+    address.ok().map(|address| address.to_string())
 }
 
 fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, PkiError> {

@@ -139,7 +139,7 @@ impl LinkSigner {
         let mut url = String::with_capacity(base.len() + 320);
         url.push_str(base);
         push_target(&mut url, claims, key_id);
-        let tag = tag_of(mac, &[LINK_CONTEXT, url[base.len()..].as_bytes()]);
+        let tag = tag_of(mac, &[LINK_CONTEXT, &url.as_bytes()[base.len()..]]);
         url.push_str("&signature=");
         url.push_str(&tag);
         if url.len() < LINK_BYTES_MAX { Ok(url) } else { Err(SignError::TooLong) }

@@ -213,8 +213,9 @@ fn location(sha256: &Digest) -> Path {
 }
 
 fn read_error(sha256: &Digest, error: object_store::Error) -> ReadError {
-    match error {
-        object_store::Error::NotFound { .. } => ReadError::Unknown(*sha256),
-        other => ReadError::Store(other),
+    if matches!(error, object_store::Error::NotFound { .. }) {
+        ReadError::Unknown(*sha256)
+    } else {
+        ReadError::Store(error)
     }
 }

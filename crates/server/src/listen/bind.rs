@@ -61,10 +61,18 @@ pub enum BindError {
 /// # Errors
 /// The port is taken or forbidden, or the address is not this machine's.
 pub async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListener, BindError> {
-    TcpListener::bind(address).await.map_err(|source| match source.kind() {
-        io::ErrorKind::AddrInUse => BindError::InUse { address, setting, source },
-        io::ErrorKind::PermissionDenied => BindError::Permission { address, setting, source },
-        io::ErrorKind::AddrNotAvailable => BindError::NoSuchAddress { address, setting, source },
-        _ => BindError::Other { address, setting, source },
+    let source = match TcpListener::bind(address).await {
+        Ok(listener) => return Ok(listener),
+        Err(source) => source,
+    };
+    let kind = source.kind();
+    Err(if kind == io::ErrorKind::AddrInUse {
+        BindError::InUse { address, setting, source }
+    } else if kind == io::ErrorKind::PermissionDenied {
+        BindError::Permission { address, setting, source }
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        BindError::NoSuchAddress { address, setting, source }
+    } else {
+        BindError::Other { address, setting, source }
     })
 }
