@@ -1,1 +1,29 @@
-//! Placeholder
+//! The Updraft agent: downloads, verifies, writes the inactive slot, starts it on trial, confirms it or falls
+//! back.
+
+pub mod agent;
+pub mod app;
+pub mod assignment;
+pub mod boot;
+pub mod check_in;
+pub mod config;
+pub mod cron;
+mod download;
+mod duty;
+pub mod event;
+pub mod fetch;
+pub mod file_slots;
+pub mod hook;
+pub mod http;
+pub mod image;
+pub mod ioto;
+pub mod ledger;
+pub mod pace;
+pub mod record;
+pub mod session;
+pub mod slots;
+pub mod start;
+pub mod storage;
+pub mod trial;
+pub mod updater;
+pub mod verbs;
