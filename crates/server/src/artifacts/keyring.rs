@@ -153,7 +153,7 @@ impl Keyring {
     fn save(&self, path: &Path) -> Result<(), KeyFileError> {
         let keys = self.keys.iter().map(|key| key.stored.clone()).collect();
         let text = serde_json::to_vec_pretty(&StoredKeys { keys }).expect("texts and numbers are JSON");
-        write_durable(path, &text, MODE_SECRET)
+        write_private(path, &text)
             .map_err(|source| KeyFileError::Write { path: path.into(), source })
     }
 }
@@ -162,6 +162,11 @@ impl Keyring {
 pub(crate) const MODE_SECRET: u32 = 0o600;
 /// Mode of a file that all may read.
 pub(crate) const MODE_PUBLIC: u32 = 0o644;
+
+/// Replaces a file that only the server may read, as [`write_durable`] does.
+pub(crate) fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
+    write_durable(path, content, MODE_SECRET)
+}
 
 /// Replaces a file so that a power cut leaves the old content or the new one.
 pub(crate) fn write_durable(path: &Path, content: &[u8], mode: u32) -> io::Result<()> {

@@ -28,7 +28,7 @@ use object_store::{GetOptions, GetRange, GetResult, ObjectStore, ObjectStoreExt}
 pub use credential::{Credential, CredentialClaims, CredentialError};
 pub use digest::Digest;
 pub use keyring::{KeyFileError, LINK_LIFE_SECONDS_MAX};
-pub(crate) use keyring::{MODE_PUBLIC, MODE_SECRET, write_durable};
+pub(crate) use keyring::{MODE_PUBLIC, MODE_SECRET, write_durable, write_private};
 pub use link::{LinkClaims, LinkError, LinkSigner};
 pub use upload::{PutError, UploadLimits};
 
