@@ -2,9 +2,10 @@
 //! every few seconds and not one per check-in.
 
 use super::sqlite::{SqliteStore, failed};
-use rusqlite::TransactionBehavior;
 use rusqlite::types::Type;
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 use updraft_core::store::StoreError;
+use updraft_core::time::Timestamp;
 
 /// Devices to a page, by number: page 0 holds numbers 0 to 1023. With 4 bytes each, a page of times fills a page of the
 /// database.
@@ -24,25 +25,7 @@ impl SqliteStore {
     /// # Errors
     /// [`StoreError`].
     pub fn last_seen(&mut self) -> Result<Vec<u32>, StoreError> {
-        self.read_last_seen().map_err(failed("read when devices were last heard of"))
-    }
-
-    fn read_last_seen(&mut self) -> rusqlite::Result<Vec<u32>> {
-        let greatest: Option<u32> =
-            self.connection.query_row("SELECT max(number) FROM device", [], |row| row.get(0))?;
-        let mut seen = vec![0; greatest.map_or(0, |number| number as usize + 1)];
-        let mut select = self.connection.prepare("SELECT page, seen FROM last_seen ORDER BY page")?;
-        let mut rows = select.query([])?;
-        while let Some(row) = rows.next()? {
-            let start = row.get::<_, u32>(0)? as usize * PAGE_DEVICES;
-            let times = decode(row.get_ref(1)?.as_blob()?)?;
-            for (index, time) in times.enumerate() {
-                if let Some(slot) = seen.get_mut(start + index) {
-                    *slot = time;
-                }
-            }
-        }
-        Ok(seen)
+        read(&self.connection).map_err(failed("read when devices were last heard of"))
     }
 
     /// Saves pages of such times, all or none. A page shorter than [`PAGE_DEVICES`] is filled up with 0; the times
@@ -75,6 +58,25 @@ impl SqliteStore {
     }
 }
 
+/// All times, by number.
+pub(super) fn read(connection: &Connection) -> rusqlite::Result<Vec<u32>> {
+    let greatest: Option<u32> =
+        connection.query_row("SELECT max(number) FROM device", [], |row| row.get(0))?;
+    let mut seen = vec![0; greatest.map_or(0, |number| number as usize + 1)];
+    let mut select = connection.prepare_cached("SELECT page, seen FROM last_seen ORDER BY page")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let start = row.get::<_, u32>(0)? as usize * PAGE_DEVICES;
+        let times = decode(row.get_ref(1)?.as_blob()?)?;
+        for (index, time) in times.enumerate() {
+            if let Some(slot) = seen.get_mut(start + index) {
+                *slot = time;
+            }
+        }
+    }
+    Ok(seen)
+}
+
 /// The times of a stored page.
 fn decode(bytes: &[u8]) -> rusqlite::Result<impl Iterator<Item = u32>> {
     let (times, rest) = bytes.as_chunks::<{ size_of::<u32>() }>();
@@ -83,4 +85,20 @@ fn decode(bytes: &[u8]) -> rusqlite::Result<impl Iterator<Item = u32>> {
         return Err(rusqlite::Error::FromSqlConversionFailure(1, Type::Blob, error.into()));
     }
     Ok(times.iter().map(|time| u32::from_le_bytes(*time)))
+}
+
+/// When the device of a number was last heard of, read from the database: up to some seconds behind the engine.
+pub(super) fn of(connection: &Connection, number: u32) -> rusqlite::Result<u32> {
+    let index = number as usize % PAGE_DEVICES;
+    let page = i64::from(number) / i64::try_from(PAGE_DEVICES).expect("a page is small");
+    let seen = connection
+        .prepare_cached("SELECT seen FROM last_seen WHERE page = ?1")?
+        .query_row([page], |row| Ok(decode(row.get_ref(0)?.as_blob()?)?.nth(index).unwrap_or(0)))
+        .optional()?;
+    Ok(seen.unwrap_or(0))
+}
+
+/// A stored time in the domain's terms; `None` for never.
+pub(super) fn time(seconds: u32) -> Option<Timestamp> {
+    (seconds > 0).then(|| Timestamp::from_millis(i64::from(seconds) * 1_000))
 }

@@ -1,7 +1,8 @@
 //! The server's memory: one SQLite database in the data folder.
 //!
-//! [`SqliteStore`] is the fleet's store and the one writer of its rows. The data folder is locked for as long as
-//! anything made from it lives.
+//! [`SqliteStore`] is the fleet's store and the one writer of its rows; [`Views`] reads lists for people, on
+//! connections of its own; [`Tokens`] keeps credentials; [`backup`] writes and reads the backup file. The data
+//! folder is locked for as long as any of them lives.
 //!
 //! Absent: decisions. What a row means is the domain's business; here it is kept.
 
@@ -11,15 +12,22 @@ mod row;
 mod schema;
 mod snapshot;
 mod sqlite;
+mod tokens;
+mod views;
 
 pub use folder::DATABASE_FILE;
 pub use last_seen::PAGE_DEVICES;
 pub use schema::MigrateError;
 pub use snapshot::SnapshotError;
 pub use sqlite::SqliteStore;
+pub use tokens::{TokenKind, TokenRow, Tokens};
+pub use views::{
+    DeviceDetail, DeviceFilter, DeviceLine, DevicePage, Facts, PAGE_ROWS_MAX, RolloutLine, SCAN_ROWS_MAX,
+    TallyMismatch, VersionCount, Views,
+};
 
 use folder::DataLock;
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, OpenFlags, ffi};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -29,6 +37,8 @@ use updraft_core::store::StoreError;
 /// Page cache of the fleet's connection, in KiB. With the operating system's cache behind it a larger one gains little,
 /// and it counts towards the server's resident memory.
 const FLEET_CACHE_KIB: u32 = 32 * 1024;
+/// Page cache of each other connection, in KiB: lists are short.
+const SIDE_CACHE_KIB: u32 = 4 * 1024;
 /// How long a writer waits for another one. Writers here hold the database for milliseconds; a migration or a
 /// checkpoint on a slow disk takes seconds.
 const BUSY: Duration = Duration::from_secs(10);
@@ -104,15 +114,13 @@ pub fn cause(error: &StoreError) -> Cause {
 
 fn sqlite_cause(error: &rusqlite::Error) -> Cause {
     let rusqlite::Error::SqliteFailure(failure, _) = error else { return Cause::Other };
-    match failure.code {
-        ErrorCode::DiskFull => Cause::Full,
-        ErrorCode::SystemIoFailure if failure.extended_code == rusqlite::ffi::SQLITE_IOERR_WRITE => {
-            Cause::Full
-        }
-        ErrorCode::ConstraintViolation => Cause::Refused,
-        ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Cause::Busy,
-        ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Cause::Corrupt,
-        // The list is SQLite's, and it grows.
+    // The low byte is the result code, the rest says more (https://sqlite.org/rescode.html).
+    match failure.extended_code & 0xff {
+        ffi::SQLITE_FULL => Cause::Full,
+        ffi::SQLITE_IOERR if failure.extended_code == ffi::SQLITE_IOERR_WRITE => Cause::Full,
+        ffi::SQLITE_CONSTRAINT => Cause::Refused,
+        ffi::SQLITE_BUSY | ffi::SQLITE_LOCKED => Cause::Busy,
+        ffi::SQLITE_CORRUPT | ffi::SQLITE_NOTADB => Cause::Corrupt,
         _ => Cause::Other,
     }
 }
@@ -167,6 +175,24 @@ impl Database {
     /// [`OpenError::Open`].
     pub fn fleet(&self) -> Result<SqliteStore, OpenError> {
         Ok(SqliteStore::new(self.clone(), self.connection(FLEET_CACHE_KIB)?))
+    }
+
+    /// Lists for people, on a connection that cannot write.
+    ///
+    /// # Errors
+    /// [`OpenError::Open`].
+    pub fn views(&self) -> Result<Views, OpenError> {
+        let connection = self.connection(SIDE_CACHE_KIB)?;
+        connection.pragma_update(None, "query_only", true).map_err(|source| self.error(source))?;
+        Ok(Views::new(self.clone(), connection))
+    }
+
+    /// Credentials.
+    ///
+    /// # Errors
+    /// [`OpenError::Open`].
+    pub fn tokens(&self) -> Result<Tokens, OpenError> {
+        Ok(Tokens::new(self.clone(), self.connection(SIDE_CACHE_KIB)?))
     }
 
     /// The data folder; `None` in memory.

@@ -38,6 +38,12 @@ pub(super) fn write(
     to: &Path,
     progress: &mut dyn FnMut(u64, u64),
 ) -> Result<(), SnapshotError> {
+    // What an interrupted copy left would be taken for a database.
+    if let Err(source) = std::fs::remove_file(to)
+        && source.kind() != ErrorKind::NotFound
+    {
+        return Err(SnapshotError::Sync { to: to.to_owned(), source });
+    }
     copy(connection, to, progress).map_err(|source| SnapshotError::Copy { to: to.to_owned(), source })?;
     std::fs::File::open(to)
         .and_then(|file| file.sync_all())

@@ -1,0 +1,6 @@
+//! What the server's store claims, beyond the contract of every store.
+
+mod contract;
+mod fleet;
+mod tokens;
+mod views;
