@@ -8,6 +8,7 @@ use crate::store::Catalogue;
 use crate::version::Version;
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 
 /// A release and its current rollout: the latest that was started of it.
@@ -74,6 +75,23 @@ impl Index {
 
     pub(super) fn release(&self, product: &ProductName, version: &Version) -> Option<&Arc<Release>> {
         self.entry(product, version).map(|entry| &entry.release)
+    }
+
+    /// Releases by product, each product's newest first, after one of them in that order.
+    pub(super) fn releases_after<'a>(
+        &'a self,
+        product: Option<&'a ProductName>,
+        after: Option<&'a (ProductName, Version)>,
+    ) -> impl Iterator<Item = &'a Arc<Release>> {
+        let from = after.map(|(product, _)| product).max(product);
+        self.products
+            .range::<ProductName, _>((from.map_or(Bound::Unbounded, Bound::Included), Bound::Unbounded))
+            .filter(move |(name, _)| product.is_none_or(|product| *name == product))
+            .flat_map(move |(name, releases)| {
+                let passed = after.filter(|(product, _)| product == name);
+                let from = passed.map_or(Bound::Unbounded, |(_, version)| Bound::Excluded(Reverse(version.clone())));
+                releases.range((from, Bound::Unbounded)).map(|(_, entry)| &entry.release)
+            })
     }
 
     /// The release's current rollout.

@@ -4,14 +4,27 @@ use super::{Assignment, Error, Fleet, Selected};
 use crate::device::Device;
 use crate::execution::Execution;
 use crate::explain::{Explanation, Obstacle, OpenExecution, ReleaseExplanation};
-use crate::id::DeviceId;
+use crate::id::{DeviceId, ProductName};
 use crate::release::Release;
 use crate::selection::facts;
 use crate::store::Store;
 use crate::time::Timestamp;
 use crate::version::Version;
+use std::sync::Arc;
 
 impl<S: Store> Fleet<S> {
+    /// At most `limit` releases, of one product or of all: by product, each product's newest first, after `after` in
+    /// that order.
+    #[must_use]
+    pub fn releases(
+        &self,
+        product: Option<&ProductName>,
+        after: Option<&(ProductName, Version)>,
+        limit: usize,
+    ) -> Vec<Arc<Release>> {
+        self.index.releases_after(product, after).take(limit).cloned().collect()
+    }
+
     /// What is known of a device, if anything.
     ///
     /// # Errors

@@ -1,0 +1,91 @@
+//! Tokens.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use updraft_wire::operator::Page;
+use updraft_wire::operator::token::{Create, Created, Token};
+
+use super::Api;
+use super::refusal::Refusal;
+use super::render;
+use super::request::{At, Given, Parameters, duration, name};
+use crate::auth::{NOTE_BYTES_MAX, NewToken, Principal};
+use crate::store::{TokenKind, TokenRow};
+
+/// Longest life of a token that has an end: ten years, longer than which "for ever" is meant.
+const LIFE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
+pub(super) async fn create(
+    State(api): State<Api>,
+    Given(create): Given<Create>,
+) -> Result<(StatusCode, Json<Created>), Refusal> {
+    let now = api.now();
+    let expires = match &create.expires_in {
+        None => None,
+        Some(text) => Some(now.plus(life(text)?)),
+    };
+    if create.note.len() > NOTE_BYTES_MAX {
+        return Err(Refusal::bad("note_too_long", format!("note: at most {NOTE_BYTES_MAX} bytes")));
+    }
+    let new = NewToken { principal: principal(&create)?, expires, note: create.note };
+    let (token, row) = api.tokens(move |auth| auth.create(new, now)).await?;
+    Ok((StatusCode::CREATED, Json(Created { token: token.reveal().to_owned(), listed: listed(row) })))
+}
+
+fn principal(create: &Create) -> Result<Principal, Refusal> {
+    match (&create.device, &create.product, &create.operator) {
+        (Some(device), None, None) => Ok(Principal::Device(name("name_invalid", device)?)),
+        (None, Some(product), None) => Ok(Principal::Product(name("name_invalid", product)?)),
+        (None, None, Some(operator)) => Ok(Principal::Operator(operator.parse().map_err(|_| {
+            let rule = "1 to 128 of A-Z a-z 0-9 : _ . @ -, not starting with a dot or a hyphen";
+            Refusal::bad("name_invalid", format!("an operator's name must be {rule}"))
+        })?)),
+        _ => Err(Refusal::bad("subject_invalid", "a token is for exactly one of: device, product, operator")),
+    }
+}
+
+fn life(text: &str) -> Result<Duration, Refusal> {
+    let life = duration("expires_in", text)?;
+    if (Duration::from_secs(1)..=LIFE_MAX).contains(&life) {
+        Ok(life)
+    } else {
+        Err(Refusal::bad("duration_invalid", "expires_in: 1 second to 10 years; leave it out for ever"))
+    }
+}
+
+pub(super) async fn list(
+    State(api): State<Api>,
+    mut parameters: Parameters,
+) -> Result<Json<Page<Token>>, Refusal> {
+    let (after, limit) = (parameters.take("after")?, parameters.limit()?);
+    parameters.finish()?;
+    let rows = api.tokens(move |auth| auth.list(after.as_deref(), limit)).await?;
+    let next = (rows.len() == limit).then(|| rows.last().map(|row| row.id.clone())).flatten();
+    Ok(Json(Page { items: rows.into_iter().map(listed).collect(), next }))
+}
+
+pub(super) async fn revoke(State(api): State<Api>, At(id): At<String>) -> Result<Json<Token>, Refusal> {
+    let now = api.now();
+    let row = api.tokens(move |auth| auth.revoke(&id, now)).await?;
+    Ok(Json(listed(row)))
+}
+
+fn listed(row: TokenRow) -> Token {
+    let kind = match row.kind {
+        TokenKind::Device => "device",
+        TokenKind::Product => "product",
+        TokenKind::Operator => "operator",
+    };
+    Token {
+        id: row.id,
+        kind: kind.to_owned(),
+        subject: row.subject,
+        created: render::time(row.created),
+        expires: row.expires.map(render::time),
+        revoked: row.revoked.map(render::time),
+        note: row.note,
+    }
+}

@@ -1,0 +1,206 @@
+//! Live tokens in memory: from a digest to whom it stands for.
+//!
+//! A check-in asks this before anything else, a hundred thousand times per second, and a fleet of a million devices has
+//! a million tokens. So a token costs 24 bytes and its subject's name, and a lookup takes a shared lock, a binary search
+//! over a few thousand neighbours and no I/O. SHA-256 spreads evenly, so its first byte picks the shard.
+//!
+//! Deliberately absent: the tokens themselves, and what only lists need (IDs, notes, revoked ones); the database has it.
+
+use std::sync::{PoisonError, RwLock};
+
+use updraft_core::time::Timestamp;
+
+use super::{Kind, Principal};
+
+/// How many shards: a token made or revoked moves a 256th of the slots at most, and writers block few readers.
+const SHARDS: usize = 256;
+/// Bytes of the digest that are kept. To be taken for one of a million tokens by chance or by search takes 2^108
+/// tries; the full digest is in the database.
+const KEY_BYTES: usize = 16;
+/// The expiry of a token that has none, in seconds since 1970: the year 2106.
+const NEVER: u32 = u32::MAX;
+/// A shard's names are packed again when more than this many bytes of them are dead, and more than half.
+const DEAD_BYTES_MIN: usize = 4096;
+
+/// A SHA-256.
+pub(super) type Digest = [u8; 32];
+
+#[derive(Debug)]
+struct Slot {
+    key: [u8; KEY_BYTES],
+    expires: u32,
+    name_at: u32,
+}
+
+/// Slots sorted by key, and the names they point to: kind, length, bytes.
+#[derive(Debug, Default)]
+struct Shard {
+    slots: Vec<Slot>,
+    names: Vec<u8>,
+    dead_bytes: usize,
+}
+
+/// All live tokens.
+#[derive(Debug)]
+pub(super) struct Index {
+    shards: Vec<RwLock<Shard>>,
+}
+
+impl Index {
+    pub(super) fn new() -> Self {
+        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+    }
+
+    /// Adds a token, in place of one with the same digest.
+    pub(super) fn insert(&self, digest: &Digest, principal: &Principal, expires: Option<Timestamp>) {
+        self.write(digest, |shard| shard.insert(key(digest), principal, expires.map_or(NEVER, seconds)));
+    }
+
+    /// Removes a token; a lookup that begins after this returned does not find it.
+    pub(super) fn remove(&self, digest: &Digest) {
+        self.write(digest, |shard| shard.remove(&key(digest)));
+    }
+
+    /// Whom a token stands for, if it is live at `now`.
+    ///
+    /// The comparison may take longer the more bytes agree. That tells an attacker about digests, and to have a digest
+    /// that shares its first bytes with a token's is of no use: the token is not nearer for it.
+    pub(super) fn find(&self, digest: &Digest, now: Timestamp) -> Option<Principal> {
+        let shard = self.shards[usize::from(digest[0])].read().unwrap_or_else(PoisonError::into_inner);
+        let at = shard.slots.binary_search_by_key(&key(digest), |slot| slot.key).ok()?;
+        let slot = &shard.slots[at];
+        (slot.expires > seconds(now)).then(|| shard.principal(slot.name_at))?
+    }
+
+    /// Gives back memory that growing left over; for the end of loading.
+    pub(super) fn shrink(&self) {
+        for shard in &self.shards {
+            let mut shard = shard.write().unwrap_or_else(PoisonError::into_inner);
+            shard.slots.shrink_to_fit();
+            shard.names.shrink_to_fit();
+        }
+    }
+
+    fn write(&self, digest: &Digest, change: impl FnOnce(&mut Shard)) {
+        // A shard is whole between any two of its statements that can panic, so a poisoned lock hides nothing broken.
+        let mut shard = self.shards[usize::from(digest[0])].write().unwrap_or_else(PoisonError::into_inner);
+        change(&mut shard);
+    }
+
+    #[cfg(test)]
+    fn bytes(&self) -> usize {
+        let bytes = |shard: &Shard| shard.slots.capacity() * size_of::<Slot>() + shard.names.capacity();
+        self.shards.iter().map(|shard| bytes(&shard.read().unwrap())).sum()
+    }
+}
+
+impl Shard {
+    fn insert(&mut self, key: [u8; KEY_BYTES], principal: &Principal, expires: u32) {
+        self.remove(&key);
+        let name = principal.name().as_bytes();
+        let name_at = u32::try_from(self.names.len()).expect("a shard's names are packed long before 4 GiB");
+        self.names.push(principal.kind() as u8);
+        self.names.push(u8::try_from(name.len()).expect("names have at most 128 bytes"));
+        self.names.extend_from_slice(name);
+        let at = self.slots.partition_point(|slot| slot.key < key);
+        if self.slots.len() == self.slots.capacity() {
+            // An eighth, not double: a million slots must not cost the memory of two.
+            self.slots.reserve_exact(self.slots.len() / 8 + 8);
+        }
+        self.slots.insert(at, Slot { key, expires, name_at });
+    }
+
+    fn remove(&mut self, key: &[u8; KEY_BYTES]) {
+        let Ok(at) = self.slots.binary_search_by_key(key, |slot| slot.key) else { return };
+        let slot = self.slots.remove(at);
+        self.dead_bytes += self.name(slot.name_at).len();
+        if self.dead_bytes > DEAD_BYTES_MIN && self.dead_bytes * 2 > self.names.len() {
+            self.pack();
+        }
+    }
+
+    /// The name with its kind and length.
+    fn name(&self, at: u32) -> &[u8] {
+        let name = &self.names[at as usize..];
+        &name[..2 + usize::from(name[1])]
+    }
+
+    fn principal(&self, name_at: u32) -> Option<Principal> {
+        let name = self.name(name_at);
+        Principal::new(Kind::from_byte(name[0])?, std::str::from_utf8(&name[2..]).ok()?).ok()
+    }
+
+    /// Drops the names that no slot points to.
+    fn pack(&mut self) {
+        let mut names = Vec::with_capacity(self.names.len() - self.dead_bytes);
+        for at in 0..self.slots.len() {
+            let name_at = self.slots[at].name_at;
+            self.slots[at].name_at = u32::try_from(names.len()).expect("packing makes no name longer");
+            names.extend_from_slice(self.name(name_at));
+        }
+        self.names = names;
+        self.dead_bytes = 0;
+    }
+}
+
+fn key(digest: &Digest) -> [u8; KEY_BYTES] {
+    *digest.first_chunk().expect("a digest is longer than a key")
+}
+
+/// Whole seconds since 1970, rounded down, so that a token ends up to a second early and never late.
+fn seconds(time: Timestamp) -> u32 {
+    u32::try_from(time.as_millis().max(0) / 1000).unwrap_or(NEVER - 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sha2::{Digest as _, Sha256};
+
+    fn digest(number: u32) -> Digest {
+        Sha256::digest(number.to_le_bytes()).into()
+    }
+
+    fn device(number: u32) -> Principal {
+        Principal::new(Kind::Device, &format!("DEV{number:07}")).unwrap()
+    }
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000_000);
+
+    #[test]
+    fn each_token_finds_its_own_device_and_a_removed_one_nobody() {
+        let index = Index::new();
+        for number in 0..20_000 {
+            index.insert(&digest(number), &device(number), None);
+        }
+        for number in (0..20_000).filter(|number| number % 4 != 0) {
+            index.remove(&digest(number));
+        }
+        for number in 0..20_000 {
+            let expected = (number % 4 == 0).then(|| device(number));
+            assert_eq!(index.find(&digest(number), NOW), expected, "{number}");
+        }
+        assert!(index.bytes() < 20_000 * 40, "the names of removed tokens are given back");
+    }
+
+    #[test]
+    fn a_token_is_good_until_its_expiry_and_not_after() {
+        let index = Index::new();
+        let expires = NOW.plus(std::time::Duration::from_secs(10));
+        index.insert(&digest(1), &device(1), Some(expires));
+        assert!(index.find(&digest(1), Timestamp::from_millis(expires.as_millis() - 1_001)).is_some());
+        assert!(index.find(&digest(1), expires).is_none());
+        assert!(index.find(&digest(1), Timestamp::from_millis(i64::MAX)).is_none());
+    }
+
+    #[test]
+    fn a_hundred_thousand_tokens_take_at_most_64_bytes_each() {
+        let index = Index::new();
+        for number in 0..100_000 {
+            index.insert(&digest(number), &device(number), None);
+        }
+        assert!(index.bytes() <= 100_000 * 64, "{} bytes", index.bytes());
+        index.shrink();
+        assert!(index.bytes() <= 100_000 * 40, "{} bytes", index.bytes());
+    }
+}
