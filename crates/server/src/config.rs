@@ -3,7 +3,6 @@
 //! An empty file is the embedded profile and works. Unknown keys are errors: a typing mistake must not be a default.
 
 use crate::protocols::http::config::CheckInConfig;
-use ipnet::IpNet;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -37,7 +36,11 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|span| span.to_duration(jiff::SpanRelativeTo::days_are_24_hours()).ok())
         .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| format!("{text:?} is not a duration: write a number and a unit, such as \"15m\", \"24h\" or \"7d\""))
+        .ok_or_else(|| {
+            format!(
+                "{text:?} is not a duration: write a number and a unit, such as \"15m\", \"24h\" or \"7d\""
+            )
+        })
 }
 
 /// The whole file.
@@ -73,8 +76,6 @@ pub struct DeviceConfig {
     pub certificate: Option<PathBuf>,
     /// The key to `certificate`, as a PEM file.
     pub key: Option<PathBuf>,
-    /// Proxies that are believed when they name the client's address (`X-Forwarded-For`).
-    pub proxies: Vec<IpNet>,
     /// Most connections at once.
     pub connections_max: usize,
 }
@@ -88,7 +89,6 @@ impl Default for DeviceConfig {
             names: Vec::new(),
             certificate: None,
             key: None,
-            proxies: Vec::new(),
             connections_max: 16_384,
         }
     }
@@ -166,10 +166,8 @@ impl Config {
             )));
         }
         let text = std::fs::read_to_string(path).map_err(read)?;
-        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Syntax {
-            path: path.to_owned(),
-            message: error.to_string(),
-        })?;
+        let config: Self = toml::from_str(&text)
+            .map_err(|error| ConfigError::Syntax { path: path.to_owned(), message: error.to_string() })?;
         config.check()?;
         Ok(config)
     }
@@ -214,7 +212,9 @@ fn is_public_url(url: &str) -> bool {
 #[must_use]
 pub fn is_authority(text: &str) -> bool {
     (1..=255).contains(&text.len())
-        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
+        && text
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']'))
 }
 
 #[cfg(test)]

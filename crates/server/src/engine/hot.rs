@@ -5,7 +5,7 @@
 //! Losing an entry costs one look by the engine; nothing depends on its being there.
 
 use std::collections::HashMap;
-use std::hash::{BuildHasherDefault, Hasher};
+use std::hash::{BuildHasherDefault, Hash, Hasher};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// A shard is locked for the time of one lookup; this many make collisions of a few threads rare.
@@ -14,7 +14,7 @@ const SHARDS: usize = 64;
 const ENTRIES_MAX: usize = 8_000_000;
 
 /// Names what a device sent: 128 bits of SHA-256 over the contract, the credential and the body.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Key([u8; 16]);
 
 impl Key {
@@ -55,19 +55,24 @@ pub struct Settled {
     pub position: u16,
 }
 
+impl Hash for Key {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.word(0));
+    }
+}
+
 /// A digest needs no hashing: its words are as good as any hash of them.
 #[derive(Default)]
 struct DigestHasher(u64);
 
 impl Hasher for DigestHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        // A key hashes as a length and its 16 bytes; the bytes' first word decides.
-        if let Some(word) = bytes.first_chunk() {
-            self.0 ^= u64::from_le_bytes(*word);
-        }
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("a key hashes as one word");
     }
 
-    fn write_length_prefix(&mut self, _: usize) {}
+    fn write_u64(&mut self, word: u64) {
+        self.0 = word;
+    }
 
     fn finish(&self) -> u64 {
         self.0

@@ -3,8 +3,8 @@
 use super::hot::{Key, Settled};
 use super::presence::seconds;
 use super::{
-    BATCH_MAX, Call, CheckIn, EngineError, Finish, PRESENCE_INTERVAL, SETTLED_MAX, Shared,
-    TICK_INTERVAL, low_bits,
+    BATCH_MAX, Call, CheckIn, EngineError, Finish, PRESENCE_INTERVAL, SETTLED_MAX, Shared, TICK_INTERVAL,
+    low_bits,
 };
 use crate::store::SqliteStore;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use updraft_core::position::position;
 use updraft_core::time::Timestamp;
 
 /// The salt of a device's place in the check-in interval: another line than any rollout's.
-pub const CHECK_IN_SALT: &str = "check-in";
+pub(crate) const CHECK_IN_SALT: &str = "check-in";
 
 /// A decided check-in that waits for its batch to be durable.
 struct Decided {

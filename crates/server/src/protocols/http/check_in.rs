@@ -78,7 +78,8 @@ pub fn native(body: &[u8]) -> Result<Said, Malformed> {
     for (name, value) in [("id", &body.id), ("product", &body.product), ("version", &body.version)] {
         insert(&mut attributes, name, value)?;
     }
-    let ended = body.update.as_ref().filter(|update| update.state.is_settled()).map(|update| update.job.clone());
+    let ended =
+        body.update.as_ref().filter(|update| update.state.is_settled()).map(|update| update.job.clone());
     let progress = body.update.map(progress).transpose()?;
     let description = describe(&body.product, &body.version, Some(body.boot), attributes)?;
     let device = body.id.parse().map_err(|error| field("id", error))?;

@@ -1,5 +1,6 @@
 //! The `[check_in]` section of the configuration.
 
+use crate::artifacts::LINK_LIFE_SECONDS_MAX;
 use crate::config::Interval;
 use serde::Deserialize;
 use std::time::Duration;
@@ -46,6 +47,12 @@ impl CheckInConfig {
             if !(INTERVAL_MIN..=INTERVAL_MAX).contains(&interval.0) {
                 return Err(format!("[check_in] {key} must be between 1s and 366d"));
             }
+        }
+        if self.link_life.0.as_secs() > LINK_LIFE_SECONDS_MAX {
+            let days = LINK_LIFE_SECONDS_MAX / 86_400;
+            return Err(format!(
+                "[check_in] link_life must be at most {days}d: links must not outlive their key"
+            ));
         }
         Ok(())
     }

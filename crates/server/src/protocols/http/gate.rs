@@ -1,14 +1,13 @@
 //! What the download door asks the rest of the server: whose credential, which job, still open?
 
 use super::serve::credential;
-use crate::artifacts::digest::Digest;
-use crate::artifacts::link::LinkClaims;
+use crate::artifacts::Digest;
+use crate::artifacts::LinkClaims;
 use crate::artifacts::serve::{Admission, Caller, DownloadRequest, Gatekeeper};
 use crate::auth::{Auth, Principal};
 use crate::engine::Engine;
 use crate::listen::Peer;
 use axum::http::HeaderMap;
-use std::sync::Arc;
 use updraft_core::id::DeviceId;
 use updraft_wire::JobId;
 
@@ -17,7 +16,7 @@ pub struct Gate {
     /// The engine.
     pub engine: Engine,
     /// Who is calling.
-    pub auth: Arc<Auth>,
+    pub auth: Auth,
 }
 
 impl Gatekeeper for Gate {

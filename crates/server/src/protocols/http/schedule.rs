@@ -15,7 +15,8 @@ pub fn next_check_in_s(now: Timestamp, position: u16, interval: Duration) -> u64
     let now_ms = u64::try_from(now.as_millis()).unwrap_or(0);
     let place_ms = (u128::from(interval_ms) * u128::from(position) / u128::from(POSITIONS)) as u64;
     let until_place_ms = (place_ms + interval_ms - now_ms % interval_ms) % interval_ms;
-    let wait_ms = if until_place_ms < interval_ms / 2 { until_place_ms + interval_ms } else { until_place_ms };
+    let wait_ms =
+        if until_place_ms < interval_ms / 2 { until_place_ms + interval_ms } else { until_place_ms };
     wait_ms.div_ceil(1_000)
 }
 

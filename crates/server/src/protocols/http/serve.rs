@@ -4,14 +4,14 @@ use super::check_in::{self, Malformed, Said};
 use super::config::CheckInConfig;
 use super::gate::Gate;
 use super::schedule::next_check_in_s;
-use crate::artifacts::digest::Digest;
-use crate::artifacts::link::{LinkClaims, LinkSigner};
+use crate::artifacts::Digest;
+use crate::artifacts::{LinkClaims, LinkSigner};
 use crate::auth::{Auth, Principal};
 use crate::config::is_authority;
 use crate::engine::hot::Key;
 use crate::engine::thread::CHECK_IN_SALT;
 use crate::engine::{CheckIn, Engine, EngineError};
-use crate::listen::{BodyError, Peer, read_body};
+use crate::listen::{Peer, ReadBodyError, read_body};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -38,7 +38,7 @@ pub struct Doors {
     /// The engine.
     pub engine: Engine,
     /// Who is calling.
-    pub auth: Arc<Auth>,
+    pub auth: Auth,
     /// Makes links.
     pub signer: Arc<LinkSigner>,
     /// When devices come next, and how long links work.
@@ -79,7 +79,7 @@ enum Refused {
     #[error(transparent)]
     Malformed(#[from] Malformed),
     #[error(transparent)]
-    Body(#[from] BodyError),
+    Body(#[from] ReadBodyError),
     #[error(transparent)]
     Engine(#[from] EngineError),
 }
@@ -91,7 +91,7 @@ impl Refused {
             Self::Credential => (StatusCode::UNAUTHORIZED, "credential_refused"),
             Self::WrongDevice => (StatusCode::FORBIDDEN, "wrong_device"),
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
-            Self::Body(error) => error.status(),
+            Self::Body(error) => (error.status(), error.code()),
             Self::Engine(EngineError::Fleet(fleet::Error::UnknownDevice(_))) => {
                 (StatusCode::NOT_FOUND, "device_unknown")
             }
@@ -180,8 +180,9 @@ impl Doors {
         if let Some(url) = &self.public_url {
             return url.clone();
         }
-        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| is_authority(host));
-        let scheme = if peer.is_none_or(|peer| peer.tls) { "https" } else { "http" };
+        let host =
+            headers.get(header::HOST).and_then(|host| host.to_str().ok()).filter(|host| is_authority(host));
+        let scheme = if peer.is_none_or(|peer| peer.is_tls) { "https" } else { "http" };
         format!("{scheme}://{}", host.unwrap_or("localhost"))
     }
 
@@ -219,10 +220,12 @@ impl Doors {
         let now = self.engine.now();
         let offer = self.decide(&entry, said).await?;
         // These clients read a download until the connection closes, so the link asks for that.
-        let answer = check_in::ioto_answer(&offer, |assignment| self.link(now, &device, assignment, &entry, true));
-        let body = answer.map_or_else(|| NOTHING.to_vec(), |offer| {
-            serde_json::to_vec(&offer).expect("an offer is plain data")
-        });
+        let answer =
+            check_in::ioto_answer(&offer, |assignment| self.link(now, &device, assignment, &entry, true));
+        let body = answer.map_or_else(
+            || NOTHING.to_vec(),
+            |offer| serde_json::to_vec(&offer).expect("an offer is plain data"),
+        );
         Ok(json(StatusCode::OK, body))
     }
 
@@ -268,7 +271,12 @@ impl Doors {
     ) -> String {
         let now_s = u64::try_from(now.as_millis()).unwrap_or(0) / 1000;
         let claims = LinkClaims {
-            sha256: assignment.release.artifact.sha256.parse::<Digest>().expect("artifacts are named by digests"),
+            sha256: assignment
+                .release
+                .artifact
+                .sha256
+                .parse::<Digest>()
+                .expect("artifacts are named by digests"),
             device: device.to_string(),
             job: check_in::job(assignment).to_string(),
             expires: now_s + self.config.link_life.0.as_secs(),

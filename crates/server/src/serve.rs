@@ -1,0 +1,201 @@
+//! The server, put together: from a configuration to open doors, and back to closed ones.
+
+use crate::api;
+use crate::artifacts::serve::Downloads;
+use crate::artifacts::{self, Artifacts, LinkSigner, UploadLimits};
+use crate::auth::{Auth, AuthError};
+use crate::config::Config;
+use crate::engine::clock::Clock;
+use crate::engine::{Engine, EngineError, Running};
+use crate::listen::{self, BindError, ListenLimits, Listener, Shutdown};
+use crate::pki::{self, PkiError};
+use crate::protocols::http::serve::{self as check_in, Doors};
+use crate::store::{Database, OpenError};
+use axum::Router;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use updraft_core::time::Timestamp;
+
+/// The folder of artifacts within the data folder.
+pub const ARTIFACTS_FOLDER: &str = "artifacts";
+/// The file of keys that sign links, within the data folder.
+pub const LINK_KEYS_FILE: &str = "link.keys";
+
+/// Why the server did not start, or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The data folder cannot be made.
+    #[error("cannot make the data folder {path}; choose another with --data")]
+    Folder {
+        /// Which folder.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The database cannot be opened.
+    #[error("cannot open the database")]
+    Database(#[from] OpenError),
+    /// Certificates cannot be read or made.
+    #[error("cannot set up TLS")]
+    Pki(#[from] PkiError),
+    /// Credentials cannot be loaded.
+    #[error("cannot load the credentials")]
+    Auth(#[from] AuthError),
+    /// The keys that sign links cannot be read or made.
+    #[error("cannot open the keys that sign links")]
+    Keys(#[from] artifacts::KeyFileError),
+    /// The folder of artifacts cannot be opened.
+    #[error("cannot open the artifacts")]
+    Artifacts(#[from] artifacts::OpenError),
+    /// The engine cannot start.
+    #[error("cannot start the engine")]
+    Engine(#[from] EngineError),
+    /// A listener cannot be opened.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// A listener has no address.
+    #[error("cannot read a listener's address")]
+    Address(#[source] std::io::Error),
+}
+
+/// Where a server listens, once it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Addresses {
+    /// Devices, by TLS.
+    pub device: SocketAddr,
+    /// Devices, without TLS, if that is switched on.
+    pub device_plain: Option<SocketAddr>,
+    /// Operators.
+    pub operator: SocketAddr,
+}
+
+/// A server with its listeners open, not yet answering.
+pub struct Server {
+    addresses: Addresses,
+    listeners: Vec<(Listener, Router)>,
+    running: Running,
+}
+
+impl Server {
+    /// Opens everything that a configuration names, making the data folder on first start.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn open(config: &Config) -> Result<Self, ServeError> {
+        let data = config.data();
+        make_folder(data)?;
+        let clock = Clock::system();
+        let now = clock.now();
+        let database = Database::open(data)?;
+        let auth = Auth::open(database.tokens()?, now)?;
+        auth.keep_operator_token(data, now)?;
+        let tls = open_tls(config, now)?;
+        let signer = Arc::new(LinkSigner::open(&data.join(LINK_KEYS_FILE), seconds(now))?);
+        let artifacts = Artifacts::open_folder(&data.join(ARTIFACTS_FOLDER))?;
+        let (engine, running) = Engine::start(database.fleet()?, clock)?;
+        let doors = Arc::new(Doors {
+            engine: engine.clone(),
+            auth: auth.clone(),
+            signer: signer.clone(),
+            config: config.check_in.clone(),
+            public_url: config.device.public_url.clone(),
+            bind_links_to_address: config.artifacts.bind_links_to_address,
+        });
+        let downloads_max = config.artifacts.downloads_max;
+        let downloads = Arc::new(Downloads::new(
+            artifacts.clone(),
+            signer.clone(),
+            check_in::gate(&doors),
+            downloads_max,
+        ));
+        let devices = check_in::router(doors).merge(downloads.router());
+        let upload_limits = UploadLimits { bytes_max: config.artifacts.upload_bytes_max };
+        let public_url = config.device.public_url.clone().unwrap_or_default();
+        let parts = api::Parts { engine, database, artifacts, upload_limits, auth, signer, public_url };
+        let operators = api::router(parts)?;
+        Self::listen(config, tls, devices, operators, running).await
+    }
+
+    async fn listen(
+        config: &Config,
+        tls: Arc<rustls::ServerConfig>,
+        devices: Router,
+        operators: Router,
+        running: Running,
+    ) -> Result<Self, ServeError> {
+        let limits =
+            ListenLimits { connections_max: config.device.connections_max, ..ListenLimits::default() };
+        let device = listen::bind(config.device.listen, "[device] listen").await?;
+        let device = Listener::new(device, Some(tls), limits);
+        let operator = listen::bind(config.operator.listen, "[operator] listen").await?;
+        let operator = Listener::new(operator, None, ListenLimits::default());
+        let mut addresses = Addresses {
+            device: device.local_addr().map_err(ServeError::Address)?,
+            device_plain: None,
+            operator: operator.local_addr().map_err(ServeError::Address)?,
+        };
+        let mut listeners = vec![(device, devices.clone()), (operator, operators)];
+        if let Some(address) = config.device.plain_listen {
+            let plain = listen::bind(address, "[device] plain_listen").await?;
+            let plain = Listener::new(plain, None, limits);
+            let address = plain.local_addr().map_err(ServeError::Address)?;
+            tracing::warn!(%address, "devices may connect WITHOUT TLS here: for a lab only");
+            addresses.device_plain = Some(address);
+            listeners.push((plain, devices));
+        }
+        Ok(Self { addresses, listeners, running })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Answers until the shutdown is asked for; then lets requests under way end and writes everything.
+    pub async fn serve(self, shutdown: Shutdown) {
+        let Self { addresses, listeners, running } = self;
+        tracing::info!(device = %addresses.device, operator = %addresses.operator, "ready");
+        let mut serving = tokio::task::JoinSet::new();
+        for (listener, router) in listeners {
+            serving.spawn(listener.serve_router(router, shutdown.clone()));
+        }
+        while let Some(drained) = serving.join_next().await {
+            match drained {
+                Ok(drained) if drained.cut > 0 => {
+                    tracing::warn!(cut = drained.cut, "requests did not end in time and were cut off");
+                }
+                Ok(_) => {}
+                Err(error) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "a listener failed");
+                }
+            }
+        }
+        // Every handle of the engine went with the routers: it takes the calls that are left, writes and ends.
+        let _ = tokio::task::spawn_blocking(|| running.join()).await;
+        tracing::info!("stopped");
+    }
+}
+
+fn open_tls(config: &Config, now: Timestamp) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+    // The CA is made in any case: `ca.pem` is where scripts look.
+    let own = pki::open(config.data(), &config.device.names, now)?;
+    match (&config.device.certificate, &config.device.key) {
+        (Some(certificate), Some(key)) => Ok(Arc::new(pki::load(certificate, key)?)),
+        (None, _) | (_, None) => Ok(own.tls),
+    }
+}
+
+fn make_folder(path: &Path) -> Result<(), ServeError> {
+    use std::os::unix::fs::DirBuilderExt;
+    let mut builder = std::fs::DirBuilder::new();
+    // It holds keys and credentials.
+    builder.recursive(true).mode(0o700);
+    builder.create(path).map_err(|source| ServeError::Folder { path: path.to_owned(), source })
+}
+
+fn seconds(now: Timestamp) -> u64 {
+    u64::try_from(now.as_millis()).unwrap_or(0) / 1000
+}

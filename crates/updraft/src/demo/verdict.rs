@@ -1,0 +1,57 @@
+//! The end of the demonstration: what each device should be, what the server says it is, and what is on its disk.
+
+use updraft_wire::operator::device::Device;
+use updraft_wire::operator::rollout::Status;
+
+use super::agents::{Agent, FAILING};
+use super::board::Board;
+use super::{FIRST, Failure, SECOND};
+use crate::client::Client;
+
+/// Prints the summary. Whether every device ended as it should.
+pub(super) fn print(
+    board: &Board,
+    client: &Client,
+    agents: &[Agent],
+    rollouts: &[&str],
+    devices: u64,
+) -> Result<bool, Failure> {
+    board.say("");
+    board.say("Summary");
+    let mut all_well = true;
+    let mut check = |is_well: bool, line: &str| {
+        all_well &= is_well;
+        board.say(&format!("  {}  {line}", if is_well { "ok  " } else { "FAIL" }));
+    };
+    for (rollout, failing) in rollouts.iter().zip([0, 1]) {
+        let status: Status = client.get(&["rollouts", rollout, "status"], &[])?;
+        let count = |state: &str| status.counts.get(state).copied().unwrap_or(0);
+        let (succeeded, failed) = (count("succeeded"), count("failed"));
+        let line = format!("{}: {succeeded} succeeded, {failed} failed, of {devices}", status.version);
+        check(succeeded == devices - failing && failed == failing, &line);
+    }
+    for agent in agents {
+        let device: Device = client.get(&["devices", agent.id], &[])?;
+        let expected = if agent.id == FAILING { FIRST } else { SECOND };
+        let on_disk = agent.version_on_disk()?;
+        let slot = agent.current().unwrap_or_default();
+        let line = format!("{}: reports {}, slot {slot} holds {on_disk}", agent.id, device.version);
+        check(device.version == expected && on_disk == expected, &line);
+        if agent.id == FAILING {
+            let (is_known, line) = rolled_back(&device, rollouts.last().copied().unwrap_or_default());
+            check(is_known, &line);
+        }
+    }
+    board.say(if all_well { "Every device ended as it should." } else { "Not every device ended as it should." });
+    Ok(all_well)
+}
+
+/// Whether the server knows that the device fell back, and how it says so.
+fn rolled_back(device: &Device, rollout: &str) -> (bool, String) {
+    let Some(execution) = device.executions.iter().find(|execution| execution.rollout == rollout) else {
+        return (false, format!("{}: the server knows of no execution in {rollout}", device.id));
+    };
+    let reason = execution.reason.as_deref().unwrap_or("no reason");
+    let line = format!("{}: the server says {} ({reason}): {}", device.id, execution.state, execution.detail);
+    (execution.state == "failed" && reason == "rolled_back", line)
+}
