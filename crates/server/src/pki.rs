@@ -11,7 +11,6 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -20,6 +19,7 @@ use rcgen::{
 use rustls::ServerConfig;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
+use updraft_core::time::Timestamp;
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
 
@@ -44,6 +44,8 @@ const RENEW_SECONDS: i64 = 365 * 24 * 3600;
 /// First year in which the certificates hold. Devices without a battery-backed clock wake up years in the past, and
 /// must still get the update that sets them right.
 const VALID_FROM_YEAR: i32 = 2015;
+/// Last year in which a certificate is made: RFC 5280 §4.1.2.5 ends dates with the year 9999.
+const YEAR_MAX: i32 = 9900;
 /// Largest certificate or key file that is read, in bytes.
 const PEM_BYTES_MAX: u64 = 1 << 20;
 
@@ -166,26 +168,33 @@ fn open_authority(folder: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPa
     let (certificate, key) = (folder.join(CA_FILE), folder.join(CA_KEY_FILE));
     match (certificate.exists(), key.exists()) {
         (true, true) => {}
-        // The key is written first, so a key alone is what a crash leaves of the very first start: no device has the
-        // certificate yet.
-        (false, _) => make_authority(now, &certificate, &key)?,
+        (false, false) => {
+            let key_pair = KeyPair::generate().map_err(PkiError::Make)?;
+            write(&key, &key_pair.serialize_pem(), MODE_SECRET)?;
+            make_authority(&key_pair, now, &certificate)?;
+        }
+        // A first start that was cut short, or a lost certificate. The same key and name make the same authority to
+        // devices that hold the old one.
+        (false, true) => make_authority(&read_key(&key)?, now, &certificate)?,
         (true, false) => return Err(PkiError::HalfOfPair { present: certificate, missing: key }),
     }
-    let key_pair = KeyPair::from_pem(&read_text(&key)?)
-        .map_err(|_| PkiError::Garbage { path: key, expected: "a private key" })?;
+    let key_pair = read_key(&key)?;
     let text = read_text(&certificate)?;
     Issuer::from_ca_cert_pem(&text, key_pair)
         .map_err(|_| PkiError::Garbage { path: certificate, expected: "a CA certificate" })
 }
 
-fn make_authority(now: Timestamp, certificate: &Path, key: &Path) -> Result<(), PkiError> {
+fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
+    KeyPair::from_pem(&read_text(path)?)
+        .map_err(|_| PkiError::Garbage { path: path.into(), expected: "a private key" })
+}
+
+fn make_authority(key_pair: &KeyPair, now: Timestamp, certificate: &Path) -> Result<(), PkiError> {
     let mut params = dated(CertificateParams::default(), now, CA_YEARS);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     params.distinguished_name.push(DnType::CommonName, "Updraft device CA");
-    let key_pair = KeyPair::generate().map_err(PkiError::Make)?;
-    let made = params.self_signed(&key_pair).map_err(PkiError::Make)?;
-    write(key, &key_pair.serialize_pem(), MODE_SECRET)?;
+    let made = params.self_signed(key_pair).map_err(PkiError::Make)?;
     write(certificate, &made.pem(), MODE_PUBLIC)
 }
 
@@ -227,11 +236,14 @@ fn subject_name(name: &str) -> Result<SanType, PkiError> {
 }
 
 fn dated(mut params: CertificateParams, now: Timestamp, years: i16) -> CertificateParams {
+    let now = jiff::Timestamp::from_millisecond(now.as_millis()).unwrap_or(jiff::Timestamp::UNIX_EPOCH);
     let today = now.to_zoned(TimeZone::UTC).date();
+    // A clock that is centuries off must not make a date that no certificate can hold.
+    let year = i32::from(today.year()).clamp(VALID_FROM_YEAR, YEAR_MAX) + i32::from(years);
     params.not_before = rcgen::date_time_ymd(VALID_FROM_YEAR, 1, 1);
     // The first of the month: a leap day has no counterpart in most years.
     let month = today.month().unsigned_abs();
-    params.not_after = rcgen::date_time_ymd(i32::from(today.year() + years), month, 1);
+    params.not_after = rcgen::date_time_ymd(year, month, 1);
     params
 }
 
@@ -241,7 +253,7 @@ fn is_due(path: &Path, names: &BTreeSet<String>, now: Timestamp) -> Result<bool,
     let text = read_text(path)?;
     let der = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| garbage())?;
     let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| garbage())?;
-    let left = certificate.validity().not_after.timestamp().saturating_sub(now.as_second());
+    let left = certificate.validity().not_after.timestamp().saturating_sub(now.as_millis() / 1000);
     let held = certificate.subject_alternative_name().ok().flatten().map(|names| &names.value.general_names);
     let held: BTreeSet<String> = held.into_iter().flatten().filter_map(held_name).collect();
     Ok(left < RENEW_SECONDS || !names.is_subset(&held))
@@ -258,7 +270,8 @@ fn held_name(name: &GeneralName<'_>) -> Option<String> {
     address.ok().map(|address| address.to_string())
 }
 
-fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, PkiError> {
+/// TLS 1.2 and 1.3 with the certificate chain and the key of these files.
+pub(crate) fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, PkiError> {
     let garbage = |path: &Path, expected| PkiError::Garbage { path: path.into(), expected };
     let chain = CertificateDer::pem_slice_iter(read_text(certificate)?.as_bytes())
         .collect::<Result<Vec<_>, _>>()

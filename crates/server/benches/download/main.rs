@@ -34,13 +34,20 @@ fn main() -> Outcome<()> {
     let setup = process::prepare(folder.path())?;
     let ours = Server::start_ours(folder.path())?;
     let nginx = Server::start_nginx(folder.path(), &setup)?;
-    println!("| transport, connections | Updraft | nginx with sendfile | ratio | Updraft, wall | nginx, wall |");
+    println!(
+        "| transport, connections | Updraft | nginx with sendfile | ratio | Updraft, wall | nginx, wall |"
+    );
     println!("|---|---|---|---|---|---|");
     for is_tls in [false, true] {
         for connections in [1, 16, 64] {
             let (mut a, mut b) = (Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
-                a.push(measure(&ours, &ours.target(is_tls, &setup.link_target, &setup), connections, is_tls)?);
+                a.push(measure(
+                    &ours,
+                    &ours.target(is_tls, &setup.link_target, &setup),
+                    connections,
+                    is_tls,
+                )?);
                 b.push(measure(&nginx, &nginx.target(is_tls, "/artifact", &setup), connections, is_tls)?);
             }
             print_row(is_tls, connections, median(a), median(b));

@@ -12,11 +12,13 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use axum::http::HeaderMap;
 use bytes::Bytes;
 use futures_util::stream;
-use jiff::Timestamp;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_pki_types::CertificateDer;
 use rustls_pki_types::pem::PemObject;
-use updraft_server::artifacts::serve::{Admission, Caller, DOWNLOADS_MAX, DownloadRequest, Downloads, Gatekeeper};
+use updraft_core::time::Timestamp;
+use updraft_server::artifacts::serve::{
+    Admission, Caller, DOWNLOADS_MAX, DownloadRequest, Downloads, Gatekeeper,
+};
 use updraft_server::artifacts::{Artifacts, Digest, LinkClaims, LinkSigner, UploadLimits};
 use updraft_server::listen::{ListenLimits, Listener, Peer, bind, shutdown};
 use updraft_server::pki;
@@ -53,7 +55,8 @@ impl Gatekeeper for Everyone {
 /// Makes the file, the keys and the certificates.
 pub(crate) fn prepare(folder: &Path) -> Outcome<Setup> {
     // No two 4 KiB pages alike, so that nothing below can share or compress them.
-    let content: Vec<u8> = (0..FILE_BYTES as u64 / 8).flat_map(|word| (word * 0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect();
+    let content: Vec<u8> =
+        (0..FILE_BYTES as u64 / 8).flat_map(|word| (word * 0x9E37_79B9_7F4A_7C15).to_le_bytes()).collect();
     fs::write(folder.join("artifact"), &content)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let artifacts = Artifacts::open_folder(&folder.join("artifacts"))?;
@@ -70,7 +73,7 @@ pub(crate) fn prepare(folder: &Path) -> Outcome<Setup> {
         close: false,
     };
     let link = signer.sign("http://localhost", &claims, now)?;
-    pki::open(folder, &[], Timestamp::now())?;
+    pki::open(folder, &[], timestamp()?)?;
     let mut roots = RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(folder.join(pki::CA_FILE))?)?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
@@ -85,6 +88,11 @@ pub(crate) fn prepare(folder: &Path) -> Outcome<Setup> {
     })
 }
 
+fn timestamp() -> Outcome<Timestamp> {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH)?.as_millis();
+    Ok(Timestamp::from_millis(millis.try_into()?))
+}
+
 fn free_port() -> Outcome<u16> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
@@ -96,7 +104,7 @@ pub(crate) fn serve(folder: &Path) -> Outcome<()> {
         let artifacts = Artifacts::open_folder(&folder.join("artifacts"))?;
         let signer = Arc::new(LinkSigner::open(&folder.join("link.keys"), 0)?);
         let router = Arc::new(Downloads::new(artifacts, signer, Everyone, DOWNLOADS_MAX)).router();
-        let tls = pki::open(folder, &[], Timestamp::now())?.tls;
+        let tls = pki::open(folder, &[], timestamp()?)?.tls;
         let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         let plain = Listener::new(bind(any_port, "plain").await?, None, ListenLimits::default());
         let secure = Listener::new(bind(any_port, "tls").await?, Some(tls), ListenLimits::default());
@@ -137,12 +145,10 @@ impl Server {
         let (plain_port, tls_port) = setup.nginx_ports;
         let config = folder.join("nginx.conf");
         fs::write(&config, nginx_config(folder, plain_port, tls_port))?;
-        let child = Command::new("nginx")
-            .arg("-c")
-            .arg(&config)
-            .args(["-e", "stderr"])
-            .spawn()
-            .map_err(|error| format!("cannot start nginx ({error}); install it: apt-get install nginx-light"))?;
+        let child =
+            Command::new("nginx").arg("-c").arg(&config).args(["-e", "stderr"]).spawn().map_err(|error| {
+                format!("cannot start nginx ({error}); install it: apt-get install nginx-light")
+            })?;
         let begun = Instant::now();
         while TcpStream::connect(("127.0.0.1", tls_port)).is_err() {
             if begun.elapsed() > START_TIME {

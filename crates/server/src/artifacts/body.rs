@@ -1,6 +1,6 @@
 //! The body of a download: bytes of an artifact, read as the client takes them.
 //!
-//! A local file is read inline: from the page cache that is far cheaper than a hop to another thread, and the files
+//! A local file is sent by the system where the connection can (see [`FileQueue`]), else read inline: from the page cache that is far cheaper than a hop to another thread, and the files
 //! are large and read once in order, which is what read-ahead is good at. Other stores are streamed.
 
 use std::fs::File;
@@ -20,6 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::chunk::{ChunkPool, ChunkSize, LARGE_CHUNK_BYTES};
 use super::{Artifacts, Digest, ReadError};
+use crate::listen::FileQueue;
 
 /// How often a reader's pace is judged.
 const PACE_WINDOW: Duration = Duration::from_millis(250);
@@ -74,14 +75,15 @@ enum StoreRead {
 }
 
 enum Reading {
+    Queued(Arc<File>, FileQueue),
     File(File),
     Store { artifacts: Artifacts, sha256: Digest, state: StoreRead },
 }
 
 /// Where the bytes come from.
 pub(super) enum Source {
-    /// An open local file.
-    File(File),
+    /// An open local file, and the connection's way to send files, if it has one.
+    File(File, Option<FileQueue>),
     /// An object store, range by range.
     Store(Artifacts, Digest),
 }
@@ -130,7 +132,8 @@ impl DownloadBody {
     ) -> Self {
         let remaining = segments.iter().map(Segment::length).sum();
         let reading = match source {
-            Source::File(file) => Reading::File(file),
+            Source::File(file, Some(files)) => Reading::Queued(Arc::new(file), files),
+            Source::File(file, None) => Reading::File(file),
             Source::Store(artifacts, sha256) => {
                 Reading::Store { artifacts, sha256, state: StoreRead::Closed }
             }
@@ -149,6 +152,7 @@ impl DownloadBody {
 
     fn poll_content(&mut self, range: Range<u64>, cx: &mut Context<'_>) -> Poll<Result<Bytes, BodyError>> {
         let chunk = match &mut self.reading {
+            Reading::Queued(file, files) => files.push(file, range.start, range.end - range.start),
             Reading::File(file) => {
                 let size = self.pace.judge(Instant::now());
                 self.chunks.read(file, range.start, range.end - range.start, size).map_err(BodyError::File)?

@@ -153,8 +153,7 @@ impl Keyring {
     fn save(&self, path: &Path) -> Result<(), KeyFileError> {
         let keys = self.keys.iter().map(|key| key.stored.clone()).collect();
         let text = serde_json::to_vec_pretty(&StoredKeys { keys }).expect("texts and numbers are JSON");
-        write_private(path, &text)
-            .map_err(|source| KeyFileError::Write { path: path.into(), source })
+        write_private(path, &text).map_err(|source| KeyFileError::Write { path: path.into(), source })
     }
 }
 

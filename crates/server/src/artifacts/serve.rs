@@ -27,7 +27,7 @@ use super::link::{ARTIFACTS_PATH, LinkClaims, LinkError, LinkSigner};
 use super::range;
 use super::refusal::Refusal;
 use super::{Artifacts, answer};
-use crate::listen::Peer;
+use crate::listen::{FileQueue, Peer};
 
 /// Most downloads at a time. Each holds at most one small buffer and a socket's; 4,096 are below 256 MiB in all.
 pub const DOWNLOADS_MAX: usize = 4096;
@@ -155,7 +155,9 @@ impl<G: Gatekeeper> Downloads<G> {
             Body::empty()
         } else {
             let source = match opened.payload {
-                GetResultPayload::File(file, _) => Source::File(file),
+                GetResultPayload::File(file, _) => {
+                    Source::File(file, request.extensions().get::<FileQueue>().cloned())
+                }
                 GetResultPayload::Stream(_) => Source::Store(self.artifacts.clone(), sha256),
             };
             Body::new(DownloadBody::new(plan.segments, source, Arc::clone(&self.chunks), permit))

@@ -13,7 +13,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
-use hyper::{Request, Response};
+use hyper::{Method, Request, Response};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -21,6 +21,7 @@ use tokio::time::{Sleep, sleep_until, timeout};
 use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, WatchedBody, WatchedStream};
+use super::sendfile::{FileQueue, SendfileStream};
 use super::{BoxError, ListenLimits, Shutdown};
 
 /// Bytes of an answer that may wait unsent. Less than one large buffer of the download path, so that a connection
@@ -44,19 +45,30 @@ pub(super) async fn run<S, B>(
     B::Error: Into<BoxError>,
 {
     let Some(acceptor) = tls else {
-        return http(stream, service, &limits, &shutdown).await;
+        return match FileQueue::for_connection() {
+            Some(files) => {
+                let stream = SendfileStream { tcp: stream, files: files.clone() };
+                http(stream, Some(files), service, &limits, &shutdown).await;
+            }
+            None => http(stream, None, service, &limits, &shutdown).await,
+        };
     };
     let handshake = acceptor.accept_with(stream, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
     match timeout(limits.handshake_time, handshake).await {
-        Ok(Ok(secured)) => http(secured, service, &limits, &shutdown).await,
+        Ok(Ok(secured)) => http(secured, None, service, &limits, &shutdown).await,
         // Scanners and clients with another CA do this all day; it is no event of the server.
         Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
-async fn http<I, S, B>(stream: I, service: S, limits: &ListenLimits, shutdown: &Shutdown)
-where
+async fn http<I, S, B>(
+    stream: I,
+    files: Option<FileQueue>,
+    service: S,
+    limits: &ListenLimits,
+    shutdown: &Shutdown,
+) where
     I: AsyncRead + AsyncWrite + Unpin,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send,
     S::Future: Send,
@@ -66,8 +78,12 @@ where
     let activity = Activity::begin();
     let io = TokioIo::new(WatchedStream { inner: stream, activity: Arc::clone(&activity) });
     let marks = Arc::clone(&activity);
-    let watched = service_fn(move |request| {
+    let watched = service_fn(move |mut request: Request<Incoming>| {
         marks.serving();
+        // Only a GET can have a file for an answer; the frequent POST of a check-in is spared the insertion.
+        if let (Some(files), &Method::GET) = (&files, request.method()) {
+            request.extensions_mut().insert(files.clone());
+        }
         let marks = Arc::clone(&marks);
         service.call(request).map(|outcome| {
             outcome.map(|response| response.map(|inner| WatchedBody { inner, activity: marks }))
@@ -75,6 +91,7 @@ where
     });
     let connection = http1::Builder::new()
         .title_case_headers(true)
+        .writev(true)
         .max_headers(limits.headers_max)
         .max_header_size(limits.header_bytes_max)
         .max_buf_size(WRITE_BUFFER_BYTES_MAX.max(limits.header_bytes_max))

@@ -7,6 +7,7 @@ mod activity;
 pub mod bind;
 pub mod body;
 mod connection;
+pub mod sendfile;
 pub mod shutdown;
 
 use std::convert::Infallible;
@@ -29,6 +30,7 @@ use tokio_rustls::TlsAcceptor;
 
 pub use bind::{BindError, bind};
 pub use body::{ReadBodyError, read_body};
+pub use sendfile::FileQueue;
 pub use shutdown::{Shutdown, ShutdownTrigger};
 
 /// Pause after a failed `accept`, so that a full file table does not spin a core.
