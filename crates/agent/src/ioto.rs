@@ -142,6 +142,8 @@ fn object(path: &Path) -> Result<Map<String, Value>, IotoError> {
     let syntax = |detail| IotoError::Syntax { path: path.to_owned(), detail };
     match json5::from_str(&text).map_err(|error| syntax(error.to_string()))? {
         Value::Object(object) => Ok(object),
-        _ => Err(syntax("it holds something else".into())),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
+            Err(syntax("it holds something else".into()))
+        }
     }
 }

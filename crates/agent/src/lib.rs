@@ -24,6 +24,7 @@ pub mod session;
 pub mod slots;
 pub mod start;
 pub mod storage;
+mod target;
 pub mod trial;
 pub mod updater;
 pub mod verbs;

@@ -139,6 +139,12 @@ impl Updater {
         &self.running
     }
 
+    /// The version below which nothing is installed without leave: what runs, once it is confirmed.
+    #[must_use]
+    pub fn confirmed(&self) -> Option<&str> {
+        Some(self.running.as_str()).filter(|_| self.is_confirmed)
+    }
+
     /// Whether this boot runs a version on trial.
     #[must_use]
     pub fn is_on_trial(&self) -> bool {
@@ -238,20 +244,18 @@ impl Updater {
             return Vec::new();
         }
         let mut actions = self.drop_work();
-        actions.extend(
-            match self.terms.judge(&assignment, Some(self.running.as_str()).filter(|_| self.is_confirmed)) {
-                Judgement::Refuse(refusal) => {
-                    self.settle(assignment.job, refusal.state, Some(refusal.reason), refusal.detail)
-                }
-                Judgement::Runs => self.settle(assignment.job, UpdateState::Succeeded, None, String::new()),
-                Judgement::Take => {
-                    self.ledger.phase = Phase::Downloading { assignment, position: Position::default() };
-                    self.read_backs_failed = 0;
-                    let announce = self.status_in_work(None).map(Action::Announce);
-                    [Action::Save, Action::Claim].into_iter().chain(announce).collect()
-                }
-            },
-        );
+        actions.extend(match self.terms.judge(&assignment, self.confirmed()) {
+            Judgement::Refuse(refusal) => {
+                self.settle(assignment.job, refusal.state, Some(refusal.reason), refusal.detail)
+            }
+            Judgement::Runs => self.settle(assignment.job, UpdateState::Succeeded, None, String::new()),
+            Judgement::Take => {
+                self.ledger.phase = Phase::Downloading { assignment, position: Position::default() };
+                self.read_backs_failed = 0;
+                let announce = self.status_in_work(None).map(Action::Announce);
+                [Action::Save, Action::Claim].into_iter().chain(announce).collect()
+            }
+        });
         actions
     }
 

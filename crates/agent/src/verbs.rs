@@ -151,9 +151,10 @@ fn status_text(status: &Value) -> String {
             continue;
         }
         let mark = if status["active"] == slot { "  <- current" } else { "" };
-        let held = match record {
-            Value::Null => "empty".to_owned(),
-            record => format!("{} {}", text(&record["version"]), text(&record["state"])),
+        let held = if record.is_null() {
+            "empty".to_owned()
+        } else {
+            format!("{} {}", text(&record["version"]), text(&record["state"]))
         };
         lines.push(format!("slot {slot}   {held}{mark}"));
     }
