@@ -148,12 +148,13 @@ impl Attributes {
     }
 
     /// The value under a name prepared once.
+    #[inline]
     pub(crate) fn get_by_key(&self, key: &Key) -> Option<&Value> {
         const ONES: u128 = u128::MAX / 0xFF;
         const TOPS: u128 = ONES << 7;
         // All tags at once: a byte becomes zero where the tag fits, and then its top bit is set. Above such a byte
         // another may be set by mistake; the name decides.
-        let differences = u128::from_le_bytes(self.tags) ^ (ONES * u128::from(key.tag));
+        let differences = u128::from_le_bytes(self.tags) ^ u128::from_le_bytes(key.tags);
         let mut candidates = differences.wrapping_sub(ONES) & !differences & TOPS;
         while candidates != 0 {
             let index = candidates.trailing_zeros() as usize / 8;

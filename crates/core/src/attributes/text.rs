@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt;
 
+use super::TAGS;
 use crate::version::{self, Rank};
 
 /// Longest text kept inline, in bytes; with it a name takes 24 bytes and a value 32.
@@ -16,7 +17,8 @@ pub(crate) struct Name(Short);
 #[derive(Debug, Clone)]
 pub(crate) struct Key {
     pub(crate) name: Name,
-    pub(crate) tag: u8,
+    /// Its tag, once for each place it is compared with.
+    pub(crate) tags: [u8; TAGS],
 }
 
 /// A text value. Whether it is a SemVer version is found out when it is made, so that comparing costs no parsing.
@@ -94,7 +96,7 @@ impl Name {
 impl Key {
     pub(crate) fn new(name: &str) -> Self {
         let name = Name::new(name);
-        Self { tag: name.tag(), name }
+        Self { tags: [name.tag(); TAGS], name }
     }
 }
 

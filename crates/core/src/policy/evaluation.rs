@@ -98,6 +98,7 @@ fn decide(nodes: &[Node], facts: &Facts<'_>, decisive: bool) -> Result<bool, Fau
 }
 
 impl Comparison {
+    #[inline]
     fn truth(&self, facts: &Facts<'_>) -> Result<bool, Fault> {
         let [left, right] = &self.sides;
         // Attributes and literals, nearly every comparison there is, are compared where they lie.
@@ -114,6 +115,7 @@ impl Comparison {
 
 impl Node {
     /// The node's value if it lies somewhere; none if it must be computed.
+    #[inline]
     fn borrowed<'a>(&'a self, facts: &Facts<'a>) -> Result<Option<&'a Value>, Fault> {
         match &self.expression {
             Expression::Literal(value) => Ok(Some(value)),
@@ -135,12 +137,14 @@ impl Node {
 
 impl Property {
     /// The attribute's value.
+    #[inline]
     pub(super) fn value<'a>(&self, facts: &Facts<'a>) -> Result<&'a Value, Fault> {
         self.owner.attributes(facts).get_by_key(&self.key).ok_or(Fault::Missing(self.index))
     }
 }
 
 impl Owner {
+    #[inline]
     fn attributes<'a>(self, facts: &Facts<'a>) -> &'a Attributes {
         match self {
             Self::Device => facts.device,

@@ -94,6 +94,7 @@ impl fmt::Display for TypeError {
 
 /// Whether two values are equal, as loosely as values are sent: `'16' == 16`, `'true' == true`, `1 == true`, and
 /// versions by precedence.
+#[inline]
 pub(super) fn equal(left: &Value, right: &Value) -> bool {
     match (left, right) {
         (Value::Text(left), Value::Text(right)) => {
@@ -114,6 +115,7 @@ pub(super) fn equal(left: &Value, right: &Value) -> bool {
 }
 
 /// What a value counts as where a condition is asked for: what it equals, true or false.
+#[inline]
 pub(super) fn condition(value: &Value) -> Result<bool, TypeError> {
     match value {
         Value::Bool(boolean) => Ok(*boolean),
@@ -129,6 +131,7 @@ pub(super) fn condition(value: &Value) -> Result<bool, TypeError> {
 }
 
 /// How two values compare. `of_versions`: a side is a version by its name.
+#[inline]
 pub(super) fn compare(
     comparator: Comparator,
     left: &Value,
@@ -146,6 +149,7 @@ pub(super) fn compare(
 }
 
 /// The order of two values: versions by precedence, numbers by size, other texts by their characters.
+#[inline]
 fn order(left: &Value, right: &Value, of_versions: bool) -> Result<Ordering, TypeError> {
     if let (Value::Text(left), Value::Text(right)) = (left, right)
         && let Some(order) = left.version_order(right)
