@@ -150,7 +150,9 @@ fn what_is_no_link_is_malformed() {
     let extra = format!("x=1&{good}");
     let upper = good.replace("dev:1", "dev%3A1");
     let long = good.replacen("job=", &format!("job={}", "x".repeat(LINK_BYTES_MAX)), 1);
-    for bad in ["", "signature=", "&&&&", "device=a", &good[1..], &doubled, &extra, &upper, &long, "device=%ff&job="] {
+    for bad in
+        ["", "signature=", "&&&&", "device=a", &good[1..], &doubled, &extra, &upper, &long, "device=%ff&job="]
+    {
         assert_eq!(bench.signer.verify(&digest(), bad, NOW, None), Err(LinkError::Malformed), "{bad}");
     }
 }
@@ -205,7 +207,9 @@ fn the_key_file_is_private_and_a_bad_one_is_named() {
     let path = bench.folder.path().join("link.keys");
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     let good = fs::read_to_string(&path).unwrap();
-    for bad in ["", "{}", "{\"keys\":[]}", "\0\u{1}", &good.replace("secret", "secrets"), &good[..good.len() / 2]] {
+    for bad in
+        ["", "{}", "{\"keys\":[]}", "\0\u{1}", &good.replace("secret", "secrets"), &good[..good.len() / 2]]
+    {
         fs::write(&path, bad).unwrap();
         let error = LinkSigner::open(&path, NOW).err().unwrap();
         assert!(matches!(error, KeyFileError::Garbage { .. }), "{bad}");

@@ -1,7 +1,5 @@
 //! A listener on a port of its own, and a client that says exactly the bytes it is told to.
 
-#![allow(dead_code, clippy::allow_attributes, reason = "each test file uses its own part of it")]
-
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Mutex};
@@ -18,23 +16,28 @@ use updraft_server::artifacts::{Artifact, Artifacts, Digest, LinkClaims, LinkSig
 use updraft_server::listen::{Drained, ListenLimits, Listener, Peer, ShutdownTrigger, bind, shutdown};
 
 /// How long a test waits for bytes that must come.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 /// What links of the tests begin with.
-pub const PUBLIC_URL: &str = "http://updates.example";
+pub(crate) const PUBLIC_URL: &str = "http://updates.example";
 
 /// A listener in a thread, drained when dropped.
-pub struct Served {
-    pub address: SocketAddr,
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
     trigger: ShutdownTrigger,
     thread: Option<thread::JoinHandle<Drained>>,
 }
 
 impl Served {
-    pub fn start(router: Router, limits: ListenLimits, tls: Option<Arc<rustls::ServerConfig>>) -> Self {
+    pub(crate) fn start(
+        router: Router,
+        limits: ListenLimits,
+        tls: Option<Arc<rustls::ServerConfig>>,
+    ) -> Self {
         let (trigger, stop) = shutdown::shutdown();
         let (sender, receiver) = std::sync::mpsc::channel();
         let thread = thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let tcp = bind(([127, 0, 0, 1], 0).into(), "test").await.unwrap();
                 let listener = Listener::new(tcp, tls, limits);
@@ -45,24 +48,24 @@ impl Served {
         Self { address: receiver.recv().unwrap(), trigger, thread: Some(thread) }
     }
 
-    pub fn connect(&self) -> TcpStream {
+    pub(crate) fn connect(&self) -> TcpStream {
         let stream = TcpStream::connect(self.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream
     }
 
     /// Sends bytes on a connection of its own and reads the one answer.
-    pub fn say(&self, request: &[u8]) -> Answer {
+    pub(crate) fn say(&self, request: &[u8]) -> Answer {
         let mut stream = self.connect();
         stream.write_all(request).unwrap();
         Answer::read(&mut stream, request.starts_with(b"HEAD"))
     }
 
-    pub fn ask_to_stop(&self) {
+    pub(crate) fn ask_to_stop(&self) {
         self.trigger.ask();
     }
 
-    pub fn stop(mut self) -> Drained {
+    pub(crate) fn stop(mut self) -> Drained {
         self.trigger.ask();
         self.thread.take().unwrap().join().unwrap()
     }
@@ -79,14 +82,14 @@ impl Drop for Served {
 
 /// An answer as it came over the wire.
 #[derive(Debug)]
-pub struct Answer {
-    pub status: u16,
-    pub head: String,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) head: String,
+    pub(crate) body: Vec<u8>,
 }
 
 impl Answer {
-    pub fn read(stream: &mut impl Read, is_head: bool) -> Self {
+    pub(crate) fn read(stream: &mut impl Read, is_head: bool) -> Self {
         let mut head = Vec::new();
         let mut byte = [0];
         while !head.ends_with(b"\r\n\r\n") {
@@ -106,11 +109,11 @@ impl Answer {
     }
 
     /// The header's value; its name is compared as the C updater does, letter by letter.
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.head.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
     }
 
-    pub fn code(&self) -> String {
+    pub(crate) fn code(&self) -> String {
         let body: serde_json::Value = serde_json::from_slice(&self.body).expect("an error has a JSON body");
         assert!(body["message"].as_str().is_some_and(|message| !message.is_empty()));
         body["code"].as_str().unwrap().into()
@@ -119,13 +122,13 @@ impl Answer {
 
 /// What the tests' gatekeeper knows and has seen.
 #[derive(Default)]
-pub struct Gate {
-    pub withdrawn: bool,
-    pub requests: Mutex<Vec<(LinkClaims, DownloadRequest)>>,
+pub(crate) struct Gate {
+    pub(crate) withdrawn: bool,
+    pub(crate) requests: Mutex<Vec<(LinkClaims, DownloadRequest)>>,
 }
 
 /// Devices prove themselves by `Bearer token-of-<device>`; only `dev-1` has a job.
-pub struct Door(pub Arc<Gate>);
+pub(crate) struct Door(pub Arc<Gate>);
 
 impl Gatekeeper for Door {
     async fn caller(&self, headers: &HeaderMap, _: Option<Peer>) -> Caller {
@@ -147,23 +150,23 @@ impl Gatekeeper for Door {
 }
 
 /// A server with one artifact.
-pub struct Depot {
-    pub served: Served,
-    pub signer: Arc<LinkSigner>,
-    pub gate: Arc<Gate>,
-    pub artifact: Artifact,
-    pub content: Vec<u8>,
-    pub folder: TempDir,
+pub(crate) struct Depot {
+    pub(crate) served: Served,
+    pub(crate) signer: Arc<LinkSigner>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) artifact: Artifact,
+    pub(crate) content: Vec<u8>,
+    pub(crate) folder: TempDir,
 }
 
 impl Depot {
-    pub fn with(content: Vec<u8>, limits: ListenLimits, downloads_max: usize, gate: Gate) -> Self {
+    pub(crate) fn with(content: Vec<u8>, limits: ListenLimits, downloads_max: usize, gate: Gate) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let artifacts = Artifacts::open_folder(&folder.path().join("artifacts")).unwrap();
         Self::over(artifacts, folder, content, limits, downloads_max, gate)
     }
 
-    pub fn over(
+    pub(crate) fn over(
         artifacts: Artifacts,
         folder: TempDir,
         content: Vec<u8>,
@@ -174,16 +177,25 @@ impl Depot {
         let artifact = put(&artifacts, &content);
         let signer = Arc::new(LinkSigner::open(&folder.path().join("link.keys"), now()).unwrap());
         let gate = Arc::new(gate);
-        let downloads = Downloads::new(artifacts, Arc::clone(&signer), Door(Arc::clone(&gate)), downloads_max);
+        let downloads =
+            Downloads::new(artifacts, Arc::clone(&signer), Door(Arc::clone(&gate)), downloads_max);
         let served = Served::start(Arc::new(downloads).router(), limits, None);
         Self { served, signer, gate, artifact, content, folder }
     }
 
-    pub fn new(bytes: usize) -> Self {
+    pub(crate) fn new(bytes: usize) -> Self {
         Self::with(content(bytes), ListenLimits::default(), 16, Gate::default())
     }
 
-    pub fn claims(&self) -> LinkClaims {
+    /// The same depot behind TLS.
+    pub(crate) fn over_tls(mut self, tls: Arc<rustls::ServerConfig>) -> Self {
+        let artifacts = Artifacts::open_folder(&self.folder.path().join("artifacts")).unwrap();
+        let downloads = Downloads::new(artifacts, Arc::clone(&self.signer), Door(Arc::clone(&self.gate)), 16);
+        self.served = Served::start(Arc::new(downloads).router(), ListenLimits::default(), Some(tls));
+        self
+    }
+
+    pub(crate) fn claims(&self) -> LinkClaims {
         LinkClaims {
             sha256: self.artifact.sha256,
             device: "dev-1".into(),
@@ -195,35 +207,36 @@ impl Depot {
     }
 
     /// Path and query of a link.
-    pub fn target(&self, claims: &LinkClaims) -> String {
+    pub(crate) fn target(&self, claims: &LinkClaims) -> String {
         let link = self.signer.sign(PUBLIC_URL, claims, now()).unwrap();
         link.strip_prefix(PUBLIC_URL).unwrap().into()
     }
 
     /// Fetches a target with extra header lines, each ended by CRLF.
-    pub fn get(&self, target: &str, headers: &str) -> Answer {
+    pub(crate) fn get(&self, target: &str, headers: &str) -> Answer {
         self.served.say(request("GET", target, headers).as_bytes())
     }
 }
 
-pub fn request(method: &str, target: &str, headers: &str) -> String {
+pub(crate) fn request(method: &str, target: &str, headers: &str) -> String {
     format!("{method} {target} HTTP/1.1\r\nHost: updates.example\r\n{headers}\r\n")
 }
 
-pub fn put(artifacts: &Artifacts, content: &[u8]) -> Artifact {
+pub(crate) fn put(artifacts: &Artifacts, content: &[u8]) -> Artifact {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let chunks: Vec<_> = content.chunks(60_000).map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk))).collect();
+    let chunks: Vec<_> =
+        content.chunks(60_000).map(|chunk| Ok::<_, std::io::Error>(Bytes::copy_from_slice(chunk))).collect();
     runtime.block_on(artifacts.put(stream::iter(chunks), UploadLimits::default())).unwrap()
 }
 
 /// Bytes of which no two runs of eight are alike.
-pub fn content(bytes: usize) -> Vec<u8> {
+pub(crate) fn content(bytes: usize) -> Vec<u8> {
     (0..bytes.div_ceil(8) as u64)
         .flat_map(|word| (word.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5555).to_le_bytes())
         .take(bytes)
         .collect()
 }
 
-pub fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
