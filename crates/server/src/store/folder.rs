@@ -2,6 +2,7 @@
 
 use super::OpenError;
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
@@ -9,6 +10,21 @@ use std::path::Path;
 pub const DATABASE_FILE: &str = "updraft.db";
 /// The lock's name within the data folder. The file stays; what counts is who holds it.
 pub(super) const LOCK_FILE: &str = "lock";
+/// The database as a backup is taken of it, in the data folder. One at a time; left behind only by a crash.
+pub(super) const SNAPSHOT_FILE: &str = "backup.part";
+
+/// Removes the copy of the database that a backup cut short by a crash left. The folder's lock must be held.
+pub(super) fn sweep(folder: &Path) -> Result<(), OpenError> {
+    for suffix in ["", "-wal", "-shm"] {
+        match std::fs::remove_file(folder.join(format!("{SNAPSHOT_FILE}{suffix}"))) {
+            Err(source) if source.kind() != ErrorKind::NotFound => {
+                return Err(OpenError::Folder { folder: folder.to_owned(), source });
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+    Ok(())
+}
 
 /// The right to use a data folder, held for life. The system gives it back when the process ends, however it ends.
 #[derive(Debug)]

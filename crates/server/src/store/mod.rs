@@ -6,6 +6,7 @@
 //!
 //! Absent: decisions. What a row means is the domain's business; here it is kept.
 
+pub mod backup;
 mod folder;
 mod last_seen;
 mod row;
@@ -29,8 +30,8 @@ pub use views::{
 use folder::DataLock;
 use rusqlite::{Connection, OpenFlags, ffi};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 use std::time::Duration;
 use updraft_core::store::StoreError;
 
@@ -134,9 +135,9 @@ pub struct Database {
 #[derive(Debug)]
 enum Place {
     /// A folder, locked.
-    Folder { folder: PathBuf, _lock: DataLock },
+    Folder { folder: PathBuf, backup: Mutex<()>, _lock: Option<DataLock> },
     /// Memory, for as long as the connection is open.
-    Memory { uri: String, _keeper: std::sync::Mutex<Connection> },
+    Memory { uri: String, _keeper: Mutex<Connection> },
 }
 
 impl Database {
@@ -146,8 +147,18 @@ impl Database {
     /// # Errors
     /// [`OpenError`]; the database is then as it was.
     pub fn open(folder: &Path) -> Result<Self, OpenError> {
-        let lock = DataLock::take(folder)?;
-        let database = Self { place: Arc::new(Place::Folder { folder: folder.to_owned(), _lock: lock }) };
+        Self::open_with(folder, Some(DataLock::take(folder)?))
+    }
+
+    /// Opens the database in a folder whose lock the caller holds for as long.
+    fn open_locked(folder: &Path) -> Result<Self, OpenError> {
+        Self::open_with(folder, None)
+    }
+
+    fn open_with(folder: &Path, lock: Option<DataLock>) -> Result<Self, OpenError> {
+        folder::sweep(folder)?;
+        let place = Place::Folder { folder: folder.to_owned(), backup: Mutex::new(()), _lock: lock };
+        let database = Self { place: Arc::new(place) };
         let file = folder.join(DATABASE_FILE);
         let mut connection = database.connect(FLEET_CACHE_KIB).map_err(|source| open_error(&file, source))?;
         schema::migrate(&mut connection, &file, &schema::MIGRATIONS)?;
@@ -166,7 +177,7 @@ impl Database {
         let mut keeper =
             connect_memory(&uri).map_err(|source| OpenError::Open { file: file.clone(), source })?;
         schema::migrate(&mut keeper, &file, &schema::MIGRATIONS)?;
-        Ok(Self { place: Arc::new(Place::Memory { uri, _keeper: std::sync::Mutex::new(keeper) }) })
+        Ok(Self { place: Arc::new(Place::Memory { uri, _keeper: Mutex::new(keeper) }) })
     }
 
     /// The fleet's store. There must be one at a time: it is the one writer of the fleet's rows.
@@ -200,6 +211,19 @@ impl Database {
     pub fn folder(&self) -> Option<&Path> {
         match &*self.place {
             Place::Folder { folder, .. } => Some(folder),
+            Place::Memory { .. } => None,
+        }
+    }
+
+    /// The right to write a backup; `None` while another is being written.
+    fn backup_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        match &*self.place {
+            Place::Folder { backup, .. } => match backup.try_lock() {
+                Ok(turn) => Some(turn),
+                // A backup that panicked left nothing behind that the next one would mind.
+                Err(TryLockError::Poisoned(turn)) => Some(turn.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            },
             Place::Memory { .. } => None,
         }
     }

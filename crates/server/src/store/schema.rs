@@ -105,3 +105,68 @@ fn copy(connection: &mut Connection, file: &Path, found: usize) -> Result<(), Mi
     snapshot::write(connection, &partial, &mut |_, _| ())?;
     std::fs::rename(&partial, &to).map_err(|source| MigrateError::Place { to, source })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ONE: &str = "CREATE TABLE one (x INTEGER)";
+    const TWO: &str = "CREATE TABLE two (x INTEGER); INSERT INTO two SELECT x + 1 FROM one";
+
+    fn open(folder: &Path) -> (Connection, PathBuf) {
+        let file = folder.join("updraft.db");
+        let connection = Connection::open(&file).unwrap();
+        connection.pragma_update(None, "journal_mode", "wal").unwrap();
+        (connection, file)
+    }
+
+    fn number(connection: &Connection, sql: &str) -> i64 {
+        connection.query_row(sql, [], |row| row.get(0)).unwrap()
+    }
+
+    #[test]
+    fn an_older_database_is_copied_and_then_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut connection, file) = open(folder.path());
+        migrate(&mut connection, &file, &[ONE]).unwrap();
+        assert_eq!(
+            std::fs::read_dir(folder.path()).unwrap().filter(is_copy).count(),
+            0,
+            "nothing to lose yet"
+        );
+        connection.execute_batch("INSERT INTO one VALUES (41)").unwrap();
+        migrate(&mut connection, &file, &[ONE, TWO]).unwrap();
+        assert_eq!(number(&connection, "SELECT x FROM two"), 42);
+        let copy = Connection::open(folder.path().join("updraft.db.form-1")).unwrap();
+        assert_eq!(number(&copy, "PRAGMA user_version"), 1);
+        assert_eq!(number(&copy, "SELECT x FROM one"), 41);
+        migrate(&mut connection, &file, &[ONE, TWO]).unwrap();
+        assert_eq!(number(&connection, "SELECT count(*) FROM two"), 1, "a step is taken once");
+    }
+
+    fn is_copy(entry: &std::io::Result<std::fs::DirEntry>) -> bool {
+        entry.as_ref().unwrap().file_name().to_string_lossy().contains("form")
+    }
+
+    #[test]
+    fn a_step_that_fails_leaves_the_database_as_it_was() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut connection, file) = open(folder.path());
+        migrate(&mut connection, &file, &[ONE]).unwrap();
+        let error = migrate(&mut connection, &file, &[ONE, TWO, "CREATE TABLE one (y)"]).unwrap_err();
+        assert!(matches!(error, OpenError::Migrate(MigrateError::Step { to: 3, .. })), "{error:?}");
+        assert_eq!(number(&connection, "PRAGMA user_version"), 1);
+        assert_eq!(number(&connection, "SELECT count(*) FROM sqlite_schema WHERE name = 'two'"), 0);
+    }
+
+    #[test]
+    fn without_a_copy_nothing_is_migrated() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut connection, file) = open(folder.path());
+        migrate(&mut connection, &file, &[ONE]).unwrap();
+        std::fs::create_dir(folder.path().join("updraft.db.form-1.part")).unwrap();
+        let error = migrate(&mut connection, &file, &[ONE, TWO]).unwrap_err();
+        assert!(matches!(error, OpenError::Migrate(MigrateError::Copy(_))), "{error:?}");
+        assert_eq!(number(&connection, "PRAGMA user_version"), 1);
+    }
+}

@@ -1,6 +1,10 @@
 //! What the server's store claims, beyond the contract of every store.
+#![expect(clippy::unwrap_used, reason = "a test that meets an error is to stop there")]
 
+mod backup;
 mod contract;
+mod crash;
 mod fleet;
+mod folder;
 mod tokens;
 mod views;
