@@ -100,17 +100,8 @@ impl Client {
     /// # Errors
     /// [`ClientError::Ca`].
     pub fn new(url: &str, token: &str, ca: Option<&Path>) -> Result<Self, ClientError> {
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .timeout_connect(Some(CONNECT_TIMEOUT))
-            .timeout_recv_response(Some(ANSWER_TIMEOUT))
-            .user_agent(concat!("updraft/", env!("CARGO_PKG_VERSION")));
-        let config = match ca.filter(|_| url.starts_with("https:")) {
-            Some(ca) => config.tls_config(TlsConfig::builder().root_certs(roots(ca)?).build()),
-            None => config,
-        };
         Ok(Self {
-            agent: config.build().new_agent(),
+            agent: agent(url, ca)?,
             url: url.trim_end_matches('/').to_owned(),
             authorization: format!("Bearer {token}"),
         })
@@ -236,6 +227,36 @@ impl Client {
     }
 }
 
+fn agent(url: &str, ca: Option<&Path>) -> Result<Agent, ClientError> {
+    let config = Agent::config_builder()
+        .http_status_as_error(false)
+        .timeout_connect(Some(CONNECT_TIMEOUT))
+        .timeout_recv_response(Some(ANSWER_TIMEOUT))
+        .user_agent(concat!("updraft/", env!("CARGO_PKG_VERSION")));
+    let config = match ca.filter(|_| url.starts_with("https:")) {
+        Some(ca) => config.tls_config(TlsConfig::builder().root_certs(roots(ca)?).build()),
+        None => config,
+    };
+    Ok(config.build().new_agent())
+}
+
+/// Opens a download link as a device would, and reads the first byte.
+///
+/// # Errors
+/// A sentence saying what came instead.
+pub fn fetch_first_byte(link: &str, ca: Option<&Path>) -> Result<(), String> {
+    let agent = agent(link, ca).map_err(|error| error.to_string())?;
+    let mut answer =
+        agent.get(link).header("range", "bytes=0-0").call().map_err(|error| error.to_string())?;
+    let status = answer.status().as_u16();
+    let body = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec();
+    match (status, body) {
+        (206, Ok(bytes)) if bytes.len() == 1 => Ok(()),
+        (_, Ok(bytes)) => Err(format!("status {status} and {} bytes came instead of one byte", bytes.len())),
+        (_, Err(error)) => Err(error.to_string()),
+    }
+}
+
 fn roots(ca: &Path) -> Result<RootCerts, ClientError> {
     let failed = |source| ClientError::Ca { path: ca.into(), source };
     let pem = std::fs::read(ca).map_err(|error| failed(error.into()))?;
@@ -283,6 +304,8 @@ mod tests {
             excerpt: None,
         };
         assert_eq!(refusal(404, &failure), "product cam has no release 1.1.O; did you mean 1.1.0?");
-        assert!(refusal(401, &failure).ends_with("check UPDRAFT_TOKEN, or the data folder given with --data"));
+        assert!(
+            refusal(401, &failure).ends_with("check UPDRAFT_TOKEN, or the data folder given with --data")
+        );
     }
 }

@@ -62,9 +62,13 @@ enum Verb {
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
     match &args.verb {
         Verb::Ls { product, version, prefix, limit } => {
-            let filters =
-                [("product", product.as_deref()), ("version", version.as_deref()), ("prefix", prefix.as_deref())];
-            let query: Vec<_> = filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
+            let filters = [
+                ("product", product.as_deref()),
+                ("version", version.as_deref()),
+                ("prefix", prefix.as_deref()),
+            ];
+            let query: Vec<_> =
+                filters.into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
             list(args, &query, *limit)?;
         }
         Verb::Show { id } => {

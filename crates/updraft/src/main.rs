@@ -5,10 +5,12 @@
 
 #![expect(unreachable_pub, reason = "a program has no outside; `pub` says what a module offers the others")]
 
+mod backup;
 mod client;
 mod connection;
 mod demo;
 mod device;
+mod doctor;
 mod error;
 mod output;
 mod policy;
@@ -54,6 +56,12 @@ enum Verb {
     Policy(policy::Args),
     /// Make and revoke tokens of devices, products and operators
     Token(token::Args),
+    /// Save the server's data to a file, while it runs
+    Backup(backup::BackupArgs),
+    /// Unpack a backup into a new data folder, for a server that is not running
+    Restore(backup::RestoreArgs),
+    /// Look for faults, and say what to do about each
+    Doctor(doctor::Args),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -82,6 +90,9 @@ fn run(verb: Verb) -> Result<ExitCode, Error> {
         Verb::Device(args) => device::run(&args),
         Verb::Policy(args) => policy::run(&args),
         Verb::Token(args) => token::run(&args),
+        Verb::Backup(args) => backup::backup(&args),
+        Verb::Restore(args) => backup::restore(&args),
+        Verb::Doctor(args) => doctor::run(&args),
         Verb::Completions { shell } => {
             clap_complete::generate(shell, &mut CommandLine::command(), "updraft", &mut std::io::stdout());
             Ok(ExitCode::SUCCESS)

@@ -55,7 +55,11 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
         .map_err(|error| Error::Input(format!("the policy is not valid\n{}", error.render(policy))))?;
     let file = Path::new(device);
     // A name with a dot or a slash that is no file is more likely a misspelt file than a device.
-    let outcome = if file.is_file() || device.contains('/') || device.ends_with(".json5") || device.ends_with(".json") {
+    let outcome = if file.is_file()
+        || device.contains('/')
+        || device.ends_with(".json5")
+        || device.ends_with(".json")
+    {
         test_file(&compiled, file, version.as_deref())?
     } else {
         let (policy, device) = (policy.clone(), Some(device.clone()));
@@ -77,7 +81,9 @@ fn test_file(policy: &Policy, path: &Path, version: Option<&str>) -> Result<Outc
     file.take(DEVICE_FILE_BYTES_MAX + 1).read_to_string(&mut text).map_err(failed)?;
     let invalid = |cause: &dyn std::fmt::Display| Error::Input(format!("{}: {cause}", path.display()));
     if text.len() as u64 > DEVICE_FILE_BYTES_MAX {
-        return Err(invalid(&format!("more than {DEVICE_FILE_BYTES_MAX} bytes; a device cannot report that much")));
+        return Err(invalid(&format!(
+            "more than {DEVICE_FILE_BYTES_MAX} bytes; a device cannot report that much"
+        )));
     }
     let device: Attributes = json5::from_str(&text).map_err(|error| invalid(&error))?;
     let mut update = Attributes::new();
@@ -85,10 +91,11 @@ fn test_file(policy: &Policy, path: &Path, version: Option<&str>) -> Result<Outc
         update.insert("version", version).map_err(|error| Error::Input(format!("--version: {error}")))?;
     }
     let explanation = policy.explain(&Facts { device: &device, update: &update });
-    let clauses = explanation
-        .clauses
-        .iter()
-        .map(|clause| Clause { text: clause.source.clone(), holds: clause.holds(), why: clause.why() });
+    let clauses = explanation.clauses.iter().map(|clause| Clause {
+        text: clause.source.clone(),
+        holds: clause.holds(),
+        why: clause.why(),
+    });
     Ok(Outcome { matches: explanation.matches, clauses: clauses.collect() })
 }
 

@@ -180,7 +180,12 @@ impl Read for Upload {
 enum Progress {
     Bar(ProgressBar),
     /// A line per tenth, for files large enough to wait for.
-    Lines { name: String, size: u64, sent: u64, told: u64 },
+    Lines {
+        name: String,
+        size: u64,
+        sent: u64,
+        told: u64,
+    },
 }
 
 /// Smaller files are sent before a person would read a line about it.

@@ -197,7 +197,11 @@ fn steer_rollout(args: &Args, steer: &SteerArgs, verb: &str) -> Result<ExitCode,
 fn show(rollout: &Rollout) -> Result<(), Error> {
     let Rollout { id, product, version, state, state_since, note, created, plan, history } = rollout;
     output::line(&format!("rollout {id} brings {product} {version}"))?;
-    output::line(&format!("  {state} since {} ({state_since}): {}", when::ago(state_since), printable(note)))?;
+    output::line(&format!(
+        "  {state} since {} ({state_since}): {}",
+        when::ago(state_since),
+        printable(note)
+    ))?;
     output::line(&format!("  made {} ({created})", when::ago(created)))?;
     show_plan(plan)?;
     output::line("history")?;

@@ -139,11 +139,13 @@ mod tests {
         let mut table = Table::new(["ID", "VERSION", "NOTE"]);
         table.colours = Colours::Off;
         table
-            .print(&mut out, &[[(&"a").into(), (&"1.0.0").into(), (&"\x1b[31m").into()], [
-                (&"longer").into(),
-                (&"2").into(),
-                (&"").into(),
-            ]])
+            .print(
+                &mut out,
+                &[
+                    [(&"a").into(), (&"1.0.0").into(), (&"\x1b[31m").into()],
+                    [(&"longer").into(), (&"2").into(), (&"").into()],
+                ],
+            )
             .unwrap();
         let expected = "ID      VERSION  NOTE\na       1.0.0    \u{fffd}[31m\nlonger  2\n";
         assert_eq!(String::from_utf8(out).unwrap(), expected);

@@ -80,7 +80,10 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
             if args.format.json {
                 output::json(&created)?;
             } else {
-                eprintln!("keep it: it is not shown again, and revoked with `updraft token revoke {}`", created.listed.id);
+                eprintln!(
+                    "keep it: it is not shown again, and revoked with `updraft token revoke {}`",
+                    created.listed.id
+                );
                 output::line(&created.token)?;
             }
         }

@@ -60,7 +60,8 @@ mod tests {
 
     #[test]
     fn a_size_is_told_in_a_decimal_unit() {
-        for (bytes, expected) in [(0, "0 B"), (999, "999 B"), (12_345_678, "12.3 MB"), (16 << 30, "17.2 GB")] {
+        for (bytes, expected) in [(0, "0 B"), (999, "999 B"), (12_345_678, "12.3 MB"), (16 << 30, "17.2 GB")]
+        {
             assert_eq!(size(bytes), expected);
         }
     }

@@ -202,6 +202,12 @@ fn release(release: &ReleaseExplanation) -> wire::ReleaseExplanation {
 }
 
 fn obstacle(obstacle: &Obstacle) -> wire::Obstacle {
+    if let Obstacle::Ended { outcome, attempts, .. } = obstacle
+        && outcome.is_open()
+    {
+        let text = format!("attempt {attempts} is under way: {}", outcome.kind());
+        return wire::Obstacle { code: "under_way".to_owned(), text, until: None };
+    }
     let (code, until) = match obstacle {
         Obstacle::NoRollout => ("no_rollout", None),
         Obstacle::RolloutNotOffering { .. } => ("rollout_not_offering", None),

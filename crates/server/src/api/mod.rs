@@ -5,6 +5,7 @@
 //!
 //! Deliberately absent: sessions and cookies, so that no web page can act for an operator who is logged in elsewhere.
 
+mod backup;
 mod device;
 mod operator;
 mod policy;
@@ -133,13 +134,18 @@ pub fn router(parts: Parts) -> Result<Router, OpenError> {
         .route("/policy/test", post(policy::test))
         .route("/tokens", get(token::list).post(token::create))
         .route("/tokens/{id}/revoke", post(token::revoke))
+        .route("/backup", get(backup::write))
         .route("/doctor", get(server::facts))
         .method_not_allowed_fallback(method_not_allowed)
         .fallback(route_unknown)
         .layer(middleware::from_fn_with_state(api.clone(), operator::admit))
         .with_state(api);
-    let open = Router::new().route("/api/v1/health", get(server::health));
-    Ok(open.nest(updraft_wire::operator::API_PATH, routes))
+    let health = Router::new()
+        .route("/health", get(server::health))
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state::<()>(());
+    let api = health.merge(routes);
+    Ok(Router::new().nest(updraft_wire::operator::API_PATH, api).fallback(route_unknown))
 }
 
 async fn route_unknown() -> Refusal {

@@ -48,9 +48,11 @@ fn print_release(release: &ReleaseExplanation) -> Result<(), Error> {
         output::line(&format!("  {} nothing stands in the way", colours.paint(Tone::Good, "✓")))?;
     }
     for obstacle in &release.obstacles {
-        let until = obstacle.until.as_deref().map(|time| format!(", {}", when::ago(time))).unwrap_or_default();
+        let until =
+            obstacle.until.as_deref().map(|time| format!(", {}", when::ago(time))).unwrap_or_default();
         // What the policy saw follows clause by clause.
-        let text = if obstacle.code == "policy_unmatched" { "the policy does not match" } else { &obstacle.text };
+        let text =
+            if obstacle.code == "policy_unmatched" { "the policy does not match" } else { &obstacle.text };
         output::line(&format!("  {} {}{until}", colours.paint(Tone::Bad, "✗"), printable(text)))?;
     }
     if !release.policy.matches {

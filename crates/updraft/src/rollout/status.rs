@@ -145,7 +145,11 @@ fn print(out: &mut impl Write, status: &Status) -> Result<usize, Error> {
         let length = (count * BAR_WIDTH).div_ceil(most);
         let bar: String = std::iter::repeat_n('█', usize::try_from(length).unwrap_or(0)).collect();
         let tone = if count == 0 { Tone::Dim } else { tone_of_state(state) };
-        lines.push(format!("  {} {}", colours.paint(tone, &format!("{state:<12}{count:>8}")), colours.paint(tone, &bar)));
+        lines.push(format!(
+            "  {} {}",
+            colours.paint(tone, &format!("{state:<12}{count:>8}")),
+            colours.paint(tone, &bar)
+        ));
     }
     let due = match (&status.due, &status.surveyed) {
         (Some(due), Some(at)) => format!("{due} due (counted {})", when::ago(at)),

@@ -56,6 +56,10 @@ fn running(rollout: &Rollout, tally: &Tally, now: Timestamp) -> String {
 fn completed(tally: &Tally) -> String {
     let bad = tally.count(StateKind::Failed) + tally.count(StateKind::TimedOut);
     let good = tally.count(StateKind::Succeeded);
+    if bad + good == 0 {
+        return "It is complete: no known device is due. A device that turns up later is still served."
+            .to_owned();
+    }
     if bad == 0 {
         return format!(
             "It is complete: {} updated. A device that turns up later is still served.",
