@@ -1,0 +1,7 @@
+//! The real agent, on a real disk, against a server that may misbehave.
+#![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
+
+mod device;
+mod flow;
+mod kill;
+mod stub;
