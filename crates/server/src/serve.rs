@@ -102,6 +102,7 @@ impl Server {
             config: config.check_in.clone(),
             public_url: config.device.public_url.clone(),
             bind_links_to_address: config.artifacts.bind_links_to_address,
+            body_time_max: check_in::BODY_TIME_MAX,
         });
         let downloads_max = config.artifacts.downloads_max;
         let downloads = Arc::new(Downloads::new(

@@ -102,7 +102,7 @@ impl Engine {
     /// [`EngineError`].
     pub async fn progress(&self, device: DeviceId, progress: Progress) -> Result<(), EngineError> {
         let report = Report { description: None, progress: Some(progress) };
-        self.command(move |fleet, now| fleet.report(now, &device, &report)).await
+        self.word_of(device.clone(), move |fleet, now| fleet.report(now, &device, &report)).await
     }
 
     /// What a device was told to do and has not ended; see [`updraft_core::fleet::Fleet::assigned`].
@@ -125,7 +125,7 @@ impl Engine {
         attempt: u32,
         begins: bool,
     ) -> Result<bool, EngineError> {
-        self.command(move |fleet, now| {
+        self.word_of(device.clone(), move |fleet, now| {
             if begins {
                 let (word, detail) = (Word::Fetching, String::new());
                 let progress = Progress { rollout: rollout.clone(), attempt, word, percent: None, detail };

@@ -59,8 +59,9 @@ pub struct CheckIn {
     pub device: DeviceId,
     /// What it says.
     pub report: Report,
-    /// Names the bytes it sent, so that the same bytes need no decision the next time.
-    pub key: Key,
+    /// Names the bytes it sent, so that the same bytes need no decision the next time. `None` if the answer says more
+    /// than "nothing to do": should it be lost, the same bytes must get all of it again.
+    pub key: Option<Key>,
 }
 
 type Command = Box<dyn FnOnce(&mut Fleet<SqliteStore>, updraft_core::time::Timestamp) -> Finish + Send>;
@@ -69,7 +70,8 @@ type Finish = Box<dyn FnOnce(Result<(), EngineError>) + Send>;
 
 enum Call {
     CheckIn(Box<CheckIn>, oneshot::Sender<Result<Offer, EngineError>>),
-    Command(Command),
+    /// A command, and the device whose word it brings, if it is one.
+    Command(Command, Option<DeviceId>),
 }
 
 /// What the handles and the thread both see.
@@ -168,14 +170,42 @@ impl Engine {
         + Send
         + 'static,
     ) -> Result<T, EngineError> {
+        self.run(None, command).await
+    }
+
+    /// Runs a command that brings a word of a device: "nothing to do", said to it before, no longer holds.
+    async fn word_of<T: Send + 'static>(
+        &self,
+        device: DeviceId,
+        command: impl FnOnce(
+            &mut Fleet<SqliteStore>,
+            updraft_core::time::Timestamp,
+        ) -> Result<T, updraft_core::fleet::Error>
+        + Send
+        + 'static,
+    ) -> Result<T, EngineError> {
+        self.run(Some(device), command).await
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        word_of: Option<DeviceId>,
+        command: impl FnOnce(
+            &mut Fleet<SqliteStore>,
+            updraft_core::time::Timestamp,
+        ) -> Result<T, updraft_core::fleet::Error>
+        + Send
+        + 'static,
+    ) -> Result<T, EngineError> {
         let (reply, answer) = oneshot::channel();
-        self.send(Call::Command(Box::new(move |fleet, now| {
+        let command: Command = Box::new(move |fleet, now| {
             let outcome = command(fleet, now);
             Box::new(move |saved| {
                 // The caller may have gone away: what was asked is done all the same.
                 let _ = reply.send(saved.and(outcome.map_err(EngineError::Fleet)));
             })
-        })))?;
+        });
+        self.send(Call::Command(command, word_of))?;
         answer.await.map_err(|_| EngineError::Stopped)?
     }
 

@@ -13,6 +13,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::Instant;
 use tokio::sync::oneshot;
 use updraft_core::fleet::{Fleet, Offer};
+use updraft_core::id::DeviceId;
 use updraft_core::position::position;
 use updraft_core::time::Timestamp;
 
@@ -67,11 +68,14 @@ impl Worker {
 
     fn run_batch(&mut self, calls: impl Iterator<Item = Call>) {
         let now = self.shared.clock.now();
-        let (mut check_ins, mut commands) = (Vec::new(), Vec::new());
+        let (mut check_ins, mut commands, mut heard) = (Vec::new(), Vec::new(), Vec::new());
         for call in calls {
             match call {
                 Call::CheckIn(check_in, reply) => check_ins.push((check_in, reply)),
-                Call::Command(command) => commands.push(command),
+                Call::Command(command, word_of) => {
+                    heard.extend(word_of);
+                    commands.push(command);
+                }
             }
         }
         let devices: Vec<_> = check_ins.iter().map(|(check_in, _)| check_in.device.clone()).collect();
@@ -83,6 +87,9 @@ impl Worker {
         let decided: Vec<_> =
             check_ins.into_iter().map(|(check_in, reply)| self.decide(now, check_in, reply)).collect();
         let saved = self.commit();
+        for device in heard {
+            self.replace_key(&device, None);
+        }
         for finish in finish {
             finish(if saved { Ok(()) } else { Err(EngineError::NotSaved) });
         }
@@ -121,30 +128,16 @@ impl Worker {
 
     /// Remembers that these bytes led to nothing, or forgets what the device sent before.
     fn settle(&mut self, now: Timestamp, check_in: &CheckIn, offer: &Offer) {
-        let number = match self.fleet.store_mut().number(&check_in.device) {
-            Ok(Some(number)) => number,
-            Ok(None) => return,
-            Err(error) => {
-                tracing::warn!(error = &error as &dyn std::error::Error, "cannot read a device's number");
-                return;
-            }
-        };
+        let Some(number) = self.replace_key(&check_in.device, check_in.key) else { return };
         self.shared.presence.touch(number, now);
-        let place = number as usize;
-        if self.keys.len() <= place {
-            self.keys.resize(place + 1, Key::default());
-        }
-        let before = std::mem::replace(&mut self.keys[place], check_in.key);
-        if before != check_in.key {
-            self.shared.hot.remove(before);
-        }
+        let Some(key) = check_in.key else { return };
         match offer {
-            Offer::Assigned(_) => self.shared.hot.remove(check_in.key),
+            Offer::Assigned(_) => self.shared.hot.remove(key),
             Offer::Nothing { recheck } => {
                 let latest = now.plus(SETTLED_MAX);
                 let until = recheck.map_or(latest, |recheck| recheck.min(latest));
                 self.shared.hot.insert(
-                    check_in.key,
+                    key,
                     Settled {
                         number,
                         generation: low_bits(self.fleet.generation()),
@@ -154,6 +147,27 @@ impl Worker {
                 );
             }
         }
+    }
+
+    /// Forgets what a device sent before, unless it sent the same again. The device's number, if it has one.
+    fn replace_key(&mut self, device: &DeviceId, key: Option<Key>) -> Option<u32> {
+        let number = match self.fleet.store_mut().number(device) {
+            Ok(number) => number?,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "cannot read a device's number");
+                return None;
+            }
+        };
+        let place = number as usize;
+        if self.keys.len() <= place {
+            self.keys.resize(place + 1, Key::default());
+        }
+        let key = key.unwrap_or_default();
+        let before = std::mem::replace(&mut self.keys[place], key);
+        if before != key {
+            self.shared.hot.remove(before);
+        }
+        Some(number)
     }
 
     fn tick(&mut self) {

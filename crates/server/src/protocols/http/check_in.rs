@@ -92,8 +92,12 @@ pub fn native(body: &[u8]) -> Result<Said, Malformed> {
 /// # Errors
 /// [`Malformed`].
 pub fn ioto(body: &[u8]) -> Result<Said, Malformed> {
-    let attributes: Attributes =
-        serde_json::from_slice(body).map_err(|error| Malformed::Syntax(error.to_string()))?;
+    let read = |body: &[u8]| serde_json::from_slice::<Attributes>(body);
+    let attributes = match (read(body), without_last_comma(body)) {
+        (Err(_), Some(body)) => read(&body),
+        (read, _) => read,
+    };
+    let attributes = attributes.map_err(|error| Malformed::Syntax(error.to_string()))?;
     let text = |name: &'static str| {
         let value = attributes.get(name).and_then(Value::as_str);
         value.map(str::to_owned).ok_or_else(|| field(name, "a text is required"))
@@ -102,6 +106,13 @@ pub fn ioto(body: &[u8]) -> Result<Said, Malformed> {
     let device = id.parse().map_err(|error| field("id", error))?;
     let description = describe(&product, &version, None, attributes)?;
     Ok(Said { device, report: Report { description: Some(description), progress: None }, ended: None })
+}
+
+/// The body without the comma before its end, if there is one: the C updater, run without extra properties, sends
+/// `{"id":"…","product":"…","version":"…",}`.
+fn without_last_comma(body: &[u8]) -> Option<Vec<u8>> {
+    let fields = body.trim_ascii_end().strip_suffix(b"}")?.trim_ascii_end().strip_suffix(b",")?;
+    Some([fields, b"}"].concat())
 }
 
 /// Reads what an updater says after its apply script ran.
@@ -240,3 +251,6 @@ pub fn ioto_answer(offer: &Offer, link: impl FnOnce(&Assignment) -> String) -> O
         }),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,7 +29,7 @@ use updraft_wire::check_in::CHECK_IN_BYTES_MAX;
 use updraft_wire::ioto;
 
 /// How long a device may take to send the body of a check-in.
-const BODY_TIME_MAX: Duration = Duration::from_secs(30);
+pub const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 /// Path of the native check-in.
 pub const CHECK_IN_PATH: &str = "/v1/check-in";
 
@@ -47,6 +47,8 @@ pub struct Doors {
     pub public_url: Option<String>,
     /// Whether links open only from the address that asked for them.
     pub bind_links_to_address: bool,
+    /// How long a device may take to send a body; [`BODY_TIME_MAX`] but in tests.
+    pub body_time_max: Duration,
 }
 
 /// The two contracts, as they enter a [`Key`]: the same bytes may mean different things in each.
@@ -167,7 +169,7 @@ impl Doors {
         let (parts, body) = request.into_parts();
         let token = credential(&parts.headers).ok_or(Refused::Credential)?;
         let principal = self.auth.verify(token, self.engine.now()).ok_or(Refused::Credential)?;
-        let body = read_body(body, CHECK_IN_BYTES_MAX, BODY_TIME_MAX).await?;
+        let body = read_body(body, CHECK_IN_BYTES_MAX, self.body_time_max).await?;
         let key = Key::of(contract as u8, token, &body);
         let peer = parts.extensions.get::<Peer>();
         let base_url = self.base_url(&parts.headers, peer);
@@ -257,7 +259,9 @@ impl Doors {
         if !speaks_for(&entry.principal, &said) {
             return Err(Refused::WrongDevice);
         }
-        let check_in = CheckIn { device: said.device, report: said.report, key: entry.key };
+        // The note of an end is part of the answer to these very words.
+        let key = said.ended.is_none().then_some(entry.key);
+        let check_in = CheckIn { device: said.device, report: said.report, key };
         Ok(self.engine.check_in(check_in).await?)
     }
 
