@@ -307,3 +307,6 @@ fn kind(kind: TokenKind) -> Kind {
 fn digest(token: &str) -> Digest {
     Sha256::digest(token.as_bytes()).into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -160,3 +160,6 @@ async fn method_not_allowed() -> Refusal {
     let message = "this path exists and does not take this method; see the operating guide's API page";
     Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", message)
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,12 +11,11 @@ use updraft_core::state::ExecutionState;
 use updraft_core::time::Timestamp;
 use updraft_wire::operator as wire;
 
-/// A time in RFC 3339, UTC.
+/// A time in RFC 3339, UTC; the nearest that can be written, if it is beyond the year 9999.
 pub(super) fn time(time: Timestamp) -> String {
-    let bounded = time
-        .as_millis()
-        .clamp(jiff::Timestamp::MIN.as_millisecond() + 1, jiff::Timestamp::MAX.as_millisecond() - 1);
-    jiff::Timestamp::from_millisecond(bounded).map(|time| time.to_string()).unwrap_or_default()
+    let millis = time.as_millis();
+    let limit = if millis < 0 { jiff::Timestamp::MIN } else { jiff::Timestamp::MAX };
+    jiff::Timestamp::from_millisecond(millis).unwrap_or(limit).to_string()
 }
 
 /// A duration as people write it.
@@ -124,7 +123,8 @@ mod tests {
         assert_eq!(duration(Duration::from_secs(26 * 3600)), "26h");
         assert_eq!(time(Timestamp::from_millis(1_772_366_400_123)), "2026-03-01T12:00:00.123Z");
         for far in [i64::MIN, i64::MAX] {
-            assert!(time(Timestamp::from_millis(far)).ends_with('Z'));
+            let text = time(Timestamp::from_millis(far));
+            assert!(text.ends_with('Z'), "{far}: {text:?}");
         }
     }
 }

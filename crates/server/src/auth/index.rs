@@ -20,7 +20,7 @@ const KEY_BYTES: usize = 16;
 /// The expiry of a token that has none, in seconds since 1970: the year 2106.
 const NEVER: u32 = u32::MAX;
 /// A shard's names are packed again when more than this many bytes of them are dead, and more than half.
-const DEAD_BYTES_MIN: usize = 4096;
+const DEAD_BYTES_MIN: usize = 512;
 
 /// A SHA-256.
 pub(super) type Digest = [u8; 32];
