@@ -26,10 +26,14 @@ const ROUNDS: usize = 3;
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
-    let mut arguments = std::env::args().skip(1);
-    if let (Some("--serve"), Some(folder)) = (arguments.next().as_deref(), arguments.next()) {
-        return process::serve(Path::new(&folder));
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if let [flag, folder] = &arguments[..] {
+        if flag == "--serve" {
+            return process::serve(Path::new(folder));
+        }
     }
+    // Any word chooses the rows that hold it: `-- TLS`.
+    let chosen = arguments.iter().find(|argument| !argument.starts_with("--"));
     let folder = tempfile::tempdir()?;
     let setup = process::prepare(folder.path())?;
     let ours = Server::start_ours(folder.path())?;
@@ -40,6 +44,10 @@ fn main() -> Outcome<()> {
     println!("|---|---|---|---|---|---|");
     for is_tls in [false, true] {
         for connections in [1, 16, 64] {
+            let name = format!("{}, {connections}", if is_tls { "TLS" } else { "plain" });
+            if chosen.is_some_and(|chosen| !name.contains(chosen)) {
+                continue;
+            }
             let (mut a, mut b) = (Vec::new(), Vec::new());
             for _ in 0..ROUNDS {
                 a.push(measure(
@@ -50,7 +58,7 @@ fn main() -> Outcome<()> {
                 )?);
                 b.push(measure(&nginx, &nginx.target(is_tls, "/artifact", &setup), connections, is_tls)?);
             }
-            print_row(is_tls, connections, median(a), median(b));
+            print_row(&name, median(a), median(b));
         }
     }
     println!("\nGiB per CPU-second of the server (user and system); wall: GiB per second.");
@@ -80,10 +88,9 @@ fn median(mut speeds: Vec<Speed>) -> Speed {
     speeds[speeds.len() / 2]
 }
 
-fn print_row(is_tls: bool, connections: usize, ours: Speed, nginx: Speed) {
+fn print_row(name: &str, ours: Speed, nginx: Speed) {
     println!(
-        "| {}, {connections} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
-        if is_tls { "TLS" } else { "plain" },
+        "| {name} | {:.2} | {:.2} | {:.2} | {:.2} | {:.2} |",
         ours.per_cpu_second,
         nginx.per_cpu_second,
         ours.per_cpu_second / nginx.per_cpu_second,

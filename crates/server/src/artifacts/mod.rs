@@ -89,6 +89,8 @@ pub enum ReadError {
 #[derive(Debug, Clone)]
 pub struct Artifacts {
     store: Arc<dyn ObjectStore>,
+    /// Where a local store stages uploads, for what its interface cannot remove.
+    incoming: Option<Arc<FolderPath>>,
 }
 
 impl Artifacts {
@@ -111,13 +113,13 @@ impl Artifacts {
         fs::File::open(folder).and_then(|opened| opened.sync_all()).map_err(failed)?;
         // with_fsync: file, then folder, before `complete` and `rename` return. The store's default is neither.
         let local = LocalFileSystem::new_with_prefix(folder).map_err(OpenError::Store)?.with_fsync(true);
-        Ok(Self::new(Arc::new(local)))
+        Ok(Self { store: Arc::new(local), incoming: Some(incoming.into()) })
     }
 
     /// Uses an object store as it is. It must make `complete` durable and `rename` all-or-nothing to readers.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>) -> Self {
-        Self { store }
+        Self { store, incoming: None }
     }
 
     /// Removes what uploads left that a crash cut short. [`open_folder`](Self::open_folder) has done it for a folder;

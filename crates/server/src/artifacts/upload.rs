@@ -1,6 +1,7 @@
 //! Taking an upload in: hashed on the way, in constant memory, visible only when whole and durable.
 
 use std::error::Error;
+use std::fs;
 use std::io;
 use std::mem;
 
@@ -120,7 +121,8 @@ impl Artifacts {
     {
         let mut name = [0; 16];
         getrandom::fill(&mut name).map_err(|_| PutError::Random)?;
-        let staged = Path::from_iter([INCOMING, &hex::encode(name)]);
+        let name = hex::encode(name);
+        let staged = Path::from_iter([INCOMING, &name]);
         let mut upload = self.store.put_multipart(&staged).await.map_err(store_error)?;
         let artifact = match take_in(upload.as_mut(), body, limits).await {
             Ok(artifact) => artifact,
@@ -130,13 +132,30 @@ impl Artifacts {
                 return Err(error);
             }
         };
-        upload.complete().await.map_err(store_error)?;
+        if let Err(error) = upload.complete().await {
+            self.remove_staged(&name);
+            return Err(store_error(error));
+        }
         // Also over an artifact that is there: the bytes are the same, and a damaged file is made whole.
         match self.store.rename(&staged, &location(&artifact.sha256)).await {
             Ok(()) => Ok(artifact),
             Err(error) => {
                 let _ = self.store.delete(&staged).await;
                 Err(store_error(error))
+            }
+        }
+    }
+}
+
+impl Artifacts {
+    /// A local store that fails to sync or rename keeps the file it staged into, which would hold on to the space
+    /// that a full disk lacks.
+    fn remove_staged(&self, name: &str) {
+        let entries = self.incoming.as_deref().and_then(|folder| fs::read_dir(folder).ok());
+        for entry in entries.into_iter().flatten().flatten() {
+            if entry.file_name().as_encoded_bytes().starts_with(name.as_bytes()) {
+                // What cannot be removed is swept at the next start.
+                let _ = fs::remove_file(entry.path());
             }
         }
     }

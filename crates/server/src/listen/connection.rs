@@ -27,9 +27,9 @@ use super::{BoxError, ListenLimits, Shutdown};
 /// Bytes of an answer that may wait unsent. Less than one large buffer of the download path, so that a connection
 /// never holds two of them.
 const WRITE_BUFFER_BYTES_MAX: usize = 128 << 10;
-/// Bytes of plain text that TLS takes in before it makes records of them and sends. One large buffer, so that its
-/// records leave in one system call.
-const TLS_BUFFER_BYTES: usize = 256 << 10;
+/// Bytes that TLS holds for a client that does not take them. Every slow reader costs so much, so it is small; a fast
+/// one empties it with each system call.
+const TLS_BUFFER_BYTES: usize = 64 << 10;
 
 /// Serves one connection to its end.
 pub(super) async fn run<S, B>(
@@ -102,17 +102,16 @@ async fn http<I, S, B>(
     let mut timer = Timer { sleep: pin!(sleep_until(Instant::now().into())), armed: None };
     let mut draining = false;
     poll_fn(|cx| {
+        // Before the connection's turn, so that an answer given during the drain says that it is the last.
+        if !draining && asked.as_mut().poll(cx).is_ready() {
+            draining = true;
+            connection.as_mut().graceful_shutdown();
+        }
         if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
             if let Err(error) = outcome {
                 tracing::debug!(error = &error as &dyn std::error::Error, "a connection broke off");
             }
             return Poll::Ready(());
-        }
-        if !draining && asked.as_mut().poll(cx).is_ready() {
-            draining = true;
-            connection.as_mut().graceful_shutdown();
-            // It may have been idle, and then ends on its next turn.
-            cx.waker().wake_by_ref();
         }
         timer.poll(cx, || activity.deadline(limits))
     })
