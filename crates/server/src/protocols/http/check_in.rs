@@ -64,13 +64,18 @@ struct NativeBody<'a> {
     manifest: Option<Manifest>,
 }
 
+/// Reads a body whole as UTF-8 (RFC 8259 §8.1), the fields nobody asks for included.
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Malformed> {
+    let text = std::str::from_utf8(body).map_err(|error| Malformed::Syntax(error.to_string()))?;
+    serde_json::from_str(text).map_err(|error| Malformed::Syntax(error.to_string()))
+}
+
 /// Reads a native check-in (see [`updraft_wire::CheckIn`]).
 ///
 /// # Errors
 /// [`Malformed`].
 pub fn native(body: &[u8]) -> Result<Said, Malformed> {
-    let body: NativeBody<'_> =
-        serde_json::from_slice(body).map_err(|error| Malformed::Syntax(error.to_string()))?;
+    let body: NativeBody<'_> = read(body)?;
     let mut attributes = body.attributes;
     if let Some(image) = body.manifest.as_ref().and_then(|manifest| manifest.artifacts.first()) {
         insert(&mut attributes, "image_sha256", &image.sha256)?;
@@ -92,12 +97,10 @@ pub fn native(body: &[u8]) -> Result<Said, Malformed> {
 /// # Errors
 /// [`Malformed`].
 pub fn ioto(body: &[u8]) -> Result<Said, Malformed> {
-    let read = |body: &[u8]| serde_json::from_slice::<Attributes>(body);
-    let attributes = match (read(body), without_last_comma(body)) {
-        (Err(_), Some(body)) => read(&body),
-        (read, _) => read,
-    };
-    let attributes = attributes.map_err(|error| Malformed::Syntax(error.to_string()))?;
+    let attributes: Attributes = read(body).or_else(|error| match without_last_comma(body) {
+        Some(body) => read(&body),
+        None => Err(error),
+    })?;
     let text = |name: &'static str| {
         let value = attributes.get(name).and_then(Value::as_str);
         value.map(str::to_owned).ok_or_else(|| field(name, "a text is required"))
@@ -120,8 +123,7 @@ fn without_last_comma(body: &[u8]) -> Option<Vec<u8>> {
 /// # Errors
 /// [`Malformed`].
 pub fn ioto_report(body: &[u8]) -> Result<(DeviceId, Progress), Malformed> {
-    let report: ioto::UpdateReport =
-        serde_json::from_slice(body).map_err(|error| Malformed::Syntax(error.to_string()))?;
+    let report: ioto::UpdateReport = read(body)?;
     let device = report.id.parse().map_err(|error| field("id", error))?;
     let job: JobId = report.update.parse().map_err(|error| field("update", error))?;
     let (word, detail) = if report.success {
