@@ -40,10 +40,10 @@ pub(super) async fn list(
     parameters.finish()?;
     let page = api.read(move |views| views.devices(&filter, after.as_ref(), limit)).await?;
     let items = page.devices.into_iter().map(|line| wire::Summary {
+        last_seen: api.engine.last_seen(line.number).max(line.last_seen).map(render::time),
         id: line.id.to_string(),
         product: line.product.to_string(),
         version: line.version,
-        last_seen: line.last_seen.map(render::time),
     });
     Ok(Json(Page { items: items.collect(), next: page.next.map(|id| id.to_string()) }))
 }
@@ -86,7 +86,9 @@ impl Api {
     /// All that is known of a device; names near it if there is none.
     pub(super) async fn device(&self, id: &DeviceId) -> Result<DeviceDetail, Refusal> {
         let wanted = id.clone();
-        if let Some(device) = self.read(move |views| views.device(&wanted, HISTORY_MAX)).await? {
+        if let Some(mut device) = self.read(move |views| views.device(&wanted, HISTORY_MAX)).await? {
+            // The store is some seconds behind.
+            device.last_seen = device.last_seen.max(self.engine.last_seen(device.number));
             return Ok(device);
         }
         let wanted = id.clone();
@@ -105,7 +107,7 @@ fn near_devices(views: &mut Views, id: &DeviceId) -> Result<Vec<String>, StoreEr
 }
 
 fn rendered(detail: DeviceDetail) -> wire::Device {
-    let DeviceDetail { device, last_seen, mut executions, history } = detail;
+    let DeviceDetail { number: _, device, last_seen, mut executions, history } = detail;
     executions.sort_by_key(|execution| std::cmp::Reverse(execution.changed));
     wire::Device {
         id: device.id.to_string(),

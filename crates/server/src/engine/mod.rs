@@ -136,6 +136,12 @@ impl Engine {
         self.shared.clock.now()
     }
 
+    /// When a device was last heard, by its number in the store; `None`: not that is known.
+    #[must_use]
+    pub fn last_seen(&self, number: u32) -> Option<updraft_core::time::Timestamp> {
+        self.shared.presence.last_seen(number)
+    }
+
     /// Whether these bytes need no decision: they were said before, are in the store, and nothing is to do. Takes note
     /// that the device was heard.
     #[must_use]

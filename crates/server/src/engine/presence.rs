@@ -53,6 +53,15 @@ impl Presence {
         pages[page].dirty.store(true, Ordering::Release);
     }
 
+    /// When a device was last heard, to the second; `None`: never.
+    #[must_use]
+    pub fn last_seen(&self, number: u32) -> Option<Timestamp> {
+        let (page, place) = place(number);
+        let pages = self.pages.read().unwrap_or_else(PoisonError::into_inner);
+        let seen_s = pages.get(page)?.seen_s[place].load(Ordering::Relaxed);
+        (seen_s > 0).then(|| Timestamp::from_millis(i64::from(seen_s) * 1_000))
+    }
+
     /// Takes the pages that changed since the last call: page number and its devices' times.
     #[must_use]
     pub fn take_dirty(&self) -> Vec<(u32, Vec<u32>)> {
@@ -112,5 +121,7 @@ mod tests {
         let presence = Presence::new(&[0, 11, 12]);
         presence.touch(1, Timestamp::from_millis(20_000));
         assert_eq!(presence.take_dirty()[0].1[..3], [0, 20, 12]);
+        assert_eq!(presence.last_seen(2), Some(Timestamp::from_millis(12_000)));
+        assert_eq!((presence.last_seen(0), presence.last_seen(99_999)), (None, None));
     }
 }

@@ -36,6 +36,8 @@ pub struct DeviceFilter {
 /// A device in a list.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct DeviceLine {
+    /// Its number in the store, by which the engine knows when it was last heard.
+    pub number: u32,
     /// Its ID.
     pub id: DeviceId,
     /// The product it says it is.
@@ -58,6 +60,8 @@ pub struct DevicePage {
 /// A device with all that is known of it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeviceDetail {
+    /// See [`DeviceLine::number`].
+    pub number: u32,
     /// Its description.
     pub device: Device,
     /// See [`DeviceLine::last_seen`].
@@ -188,7 +192,7 @@ fn device_page(
         if passes {
             let last_seen = last_seen::time(last_seen::of(connection, number)?);
             let (id, product) = (row::parsed(row, 0)?, row::parsed(row, 1)?);
-            found.devices.push(DeviceLine { id, product, version: row.get(2)?, last_seen });
+            found.devices.push(DeviceLine { number, id, product, version: row.get(2)?, last_seen });
         }
         if found.devices.len() == limit || looked_at == SCAN_ROWS_MAX {
             found.next = Some(row::parsed(row, 0)?);
@@ -218,6 +222,7 @@ fn device_detail(
     let lines =
         format!("SELECT {} FROM history WHERE device = ?1 ORDER BY sequence DESC LIMIT ?2", row::HISTORY);
     Ok(Some(DeviceDetail {
+        number,
         device,
         last_seen: last_seen::time(last_seen::of(connection, number)?),
         executions: all(connection, &executions, [id.as_str()], row::execution)?,
