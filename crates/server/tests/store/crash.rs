@@ -51,7 +51,7 @@ fn rollout_of(step: u64) -> String {
 /// One step of every device, whole or not at all.
 fn batch(step: u64) -> Changes {
     let rollout = rollout_of(step);
-    let from = (step % 4 > 0).then(|| state(step - 1));
+    let from = (!step.is_multiple_of(4)).then(|| state(step - 1));
     let line =
         |id: &String| HistoryEntry { note: step.to_string(), ..entry(&rollout, id, from, state(step)) };
     let row = |id: &String| Execution { boot: step, ..execution(&rollout, id, state(step)) };
