@@ -2,6 +2,7 @@
 
 mod device;
 mod door;
+mod guide;
 mod policy;
 mod release;
 mod rollout;
