@@ -2,6 +2,8 @@
 //!
 //! One test in a process of its own, since it measures the process.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;

@@ -27,10 +27,10 @@ type Outcome<T> = Result<T, Box<dyn Error>>;
 
 fn main() -> Outcome<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    if let [flag, folder] = &arguments[..] {
-        if flag == "--serve" {
-            return process::serve(Path::new(folder));
-        }
+    if let [flag, folder] = &arguments[..]
+        && flag == "--serve"
+    {
+        return process::serve(Path::new(folder));
     }
     // Any word chooses the rows that hold it: `-- TLS`.
     let chosen = arguments.iter().find(|argument| !argument.starts_with("--"));

@@ -24,8 +24,7 @@ use super::activity::{Activity, WatchedBody, WatchedStream};
 use super::sendfile::{FileQueue, SendfileStream};
 use super::{BoxError, ListenLimits, Shutdown};
 
-/// Bytes of an answer that may wait unsent. Less than one large buffer of the download path, so that a connection
-/// never holds two of them.
+/// Bytes of an answer that may wait unsent: two large buffers of the download path.
 const WRITE_BUFFER_BYTES_MAX: usize = 128 << 10;
 /// Bytes that TLS holds for a client that does not take them. Every slow reader costs so much, so it is small; a fast
 /// one empties it with each system call.

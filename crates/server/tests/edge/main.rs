@@ -1,5 +1,7 @@
 //! Claims about the edge of the server: listeners, certificates, links, uploads and downloads.
 
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
+
 mod download;
 mod link;
 mod listen;
