@@ -185,7 +185,7 @@ impl Agent {
     /// # Errors
     /// [`AgentError`] if the folder is in use or the client's settings are wrong.
     pub fn new(config: Config) -> Result<Self, AgentError> {
-        let client = client(config.ca.as_deref())?;
+        let client = client(config.ca.as_deref(), config.silence_time)?;
         let server = Server::new(&config.server)?;
         let lock = lock(&config.state)?;
         let (inputs, received) = sync_channel(INPUTS_WAITING_MAX);

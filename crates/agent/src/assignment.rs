@@ -153,3 +153,38 @@ pub fn check_link(link: &str, plain_links: bool) -> Result<Uri, LinkError> {
     };
     if link_local { Err(LinkError::LinkLocal(host.to_owned())) } else { Ok(uri) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_https_is_followed_unless_the_server_itself_is_plain() {
+        assert!(check_link("https://ota.example/x", false).is_ok());
+        assert_eq!(check_link("http://ota.example/x", false), Err(LinkError::Scheme("http".into())));
+        assert!(check_link("http://ota.example/x", true).is_ok());
+        for link in ["ftp://ota.example/x", "file:///etc/passwd", "/x", "x", "", "https://", "https:///x"] {
+            assert!(check_link(link, true).is_err(), "{link:?}");
+        }
+    }
+
+    #[test]
+    fn link_local_addresses_are_never_asked() {
+        for link in ["https://169.254.169.254/latest/meta-data", "https://[fe80::1]/x"] {
+            assert!(matches!(check_link(link, true), Err(LinkError::LinkLocal(_))), "{link}");
+        }
+    }
+
+    #[test]
+    fn versions_are_compared_by_precedence_and_never_as_text() {
+        for (version, confirmed, is_below_it) in [
+            ("1.9.0", "1.10.0", true),
+            ("1.10.0", "1.9.0", false),
+            ("1.0.0-rc.1", "1.0.0", true),
+            ("1.0.0+build.1", "1.0.0+build.2", false),
+            ("1.0.0", "unknown", false),
+        ] {
+            assert_eq!(is_below(&Version::parse(version).unwrap(), confirmed), is_below_it, "{version}");
+        }
+    }
+}

@@ -19,6 +19,8 @@ pub const HEALTH_TIME: Duration = Duration::from_secs(30);
 pub const HEALTH_EVERY: Duration = Duration::from_secs(2);
 /// How long the update script may take: it may write a whole system to slow flash.
 pub const SCRIPT_TIME: Duration = Duration::from_secs(30 * 60);
+/// Longest silence of the server. Mobile networks pause for seconds, rarely for more.
+pub const SILENCE_TIME: Duration = Duration::from_secs(30);
 /// Bytes between two checkpoints of a download, in KiB: 4 MiB, some seconds of a slow link.
 pub const CHECKPOINT_KIB: u64 = 4096;
 /// Shortest token that can be one, in characters, to notice an empty file.
@@ -157,6 +159,9 @@ options! {
     /// Check in at least this often, whatever the server asks for
     #[arg(long, value_name = "SPAN")]
     interval: Span,
+    /// Longest silence of the server before a connection counts as lost [default: 30s]
+    #[arg(long, value_name = "SPAN")]
+    silence_time: Span,
     /// KiB between two checkpoints of a download: what a power cut costs at most [default: 4096]
     #[arg(long, value_name = "KIB")]
     checkpoint_kib: u64,
@@ -241,6 +246,8 @@ pub struct Config {
     pub reboot_cmd: Option<Argv>,
     /// Longest time between two check-ins.
     pub interval: Option<Duration>,
+    /// Longest silence of the server.
+    pub silence_time: Duration,
     /// Bytes between two checkpoints.
     pub checkpoint_bytes: u64,
 }
@@ -316,6 +323,7 @@ impl Options {
             boot_counter,
             reboot_cmd: self.reboot_cmd,
             interval: self.interval.map(|span| span.0),
+            silence_time: self.silence_time.map_or(SILENCE_TIME, |span| span.0),
             checkpoint_bytes: self.checkpoint_kib.unwrap_or(CHECKPOINT_KIB).max(1).saturating_mul(1024),
         })
     }

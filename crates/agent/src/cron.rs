@@ -183,3 +183,99 @@ pub fn parse_span(text: &str) -> Result<Duration, String> {
         _ => Err(format!("{text:?} is no duration: a number and sec, min, hr, day, week, month or year")),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use jiff::civil::date;
+    use jiff::tz::TimeZone;
+
+    fn schedule(text: &str) -> Schedule {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn a_minute_is_open_if_all_five_fields_agree() {
+        // 14 November 2026 is a Saturday.
+        let saturday = date(2026, 11, 14);
+        for (text, hour, minute, is_open) in [
+            ("* * * * *", 3, 30, true),
+            ("anytime", 3, 30, true),
+            ("never", 3, 30, false),
+            ("day", 6, 0, true),
+            ("day", 18, 0, false),
+            ("workhours", 10, 0, false),
+            ("midnight", 0, 59, true),
+            ("midnight", 1, 0, false),
+            ("night", 23, 0, true),
+            ("night", 12, 0, false),
+            ("30 3 14 11 6", 3, 30, true),
+            ("30 3 14 11 0", 3, 30, false),
+            ("*/15 * * * *", 3, 45, true),
+            ("*/15 * * * *", 3, 46, false),
+            ("0-10,40-50 * * * *", 3, 45, true),
+        ] {
+            let time = saturday.at(hour, minute, 0, 0);
+            assert_eq!(schedule(text).is_open(time), is_open, "{text:?} at {hour}:{minute}");
+        }
+    }
+
+    #[test]
+    fn sunday_has_two_numbers() {
+        let sunday = date(2026, 11, 15).at(0, 0, 0, 0);
+        assert!(schedule("* * * * 0").is_open(sunday) && schedule("* * * * 7").is_open(sunday));
+    }
+
+    #[test]
+    fn the_next_open_minute_is_found() {
+        let now = date(2026, 11, 14).at(17, 59, 30, 0).to_zoned(TimeZone::UTC).unwrap();
+        for (text, seconds) in [
+            ("* * * * *", 0),
+            ("0 18 * * *", 30),
+            ("0 4 * * *", 10 * 3600 + 30),
+            ("0 0 1 1 *", (30 + 86_400 * 47) + 6 * 3600),
+            ("59 17 * * *", 0),
+        ] {
+            let until = schedule(text).until_open(&now).unwrap();
+            assert_eq!(until, Duration::from_secs(seconds), "{text:?}");
+        }
+        assert!(schedule("0 0 29 2 *").until_open(&now).is_some(), "a leap day is not never");
+        assert_eq!(schedule("0 0 31 2 *").until_open(&now), None);
+        assert_eq!(schedule("never").until_open(&now), None);
+    }
+
+    #[test]
+    fn what_is_no_schedule_is_refused() {
+        for text in [
+            "",
+            "* * * *",
+            "60 * * * *",
+            "* 24 * * *",
+            "* * 0 * *",
+            "5-1 * * * *",
+            "*/0 * * * *",
+            "x * * * *",
+        ] {
+            assert!(text.parse::<Schedule>().is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn durations_are_read_as_the_ioto_agent_reads_them() {
+        for (text, seconds) in [
+            ("90", 90),
+            ("24 hrs", 86_400),
+            ("30 secs", 30),
+            ("1min", 60),
+            ("2 Weeks", 1_209_600),
+            ("1 month", 2_592_000),
+            ("1 year", 31_536_000),
+        ] {
+            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds)), "{text:?}");
+        }
+        assert_eq!(parse_span("never"), Ok(Duration::MAX));
+        for text in ["", "5m", "5mb", "-1", "1.5 hrs", "hrs"] {
+            assert!(parse_span(text).is_err(), "{text:?}");
+        }
+    }
+}

@@ -270,7 +270,7 @@ fn read(
         }
         remaining -= read as u64;
         piece.extend_from_slice(&buffer[..read]);
-        check_rate(&mut window, read)?;
+        check_rate(&mut window, read, Instant::now())?;
         let is_end = read == 0;
         if is_end && remaining > 0 {
             give(FetchPart::Bytes(piece));
@@ -291,15 +291,90 @@ fn too_long() -> FetchError {
     FetchError::Fatal(Reason::IntegrityCheckFailed, "more bytes than announced".into())
 }
 
-fn check_rate(window: &mut (Instant, u64), read: usize) -> Result<(), FetchError> {
+/// `window` is since when how many bytes came.
+fn check_rate(window: &mut (Instant, u64), read: usize, now: Instant) -> Result<(), FetchError> {
     window.1 += read as u64;
-    let elapsed = window.0.elapsed();
+    let elapsed = now.saturating_duration_since(window.0);
     if elapsed < RATE_WINDOW {
         return Ok(());
     }
     if window.1 < RATE_MIN_BYTES_PER_S * elapsed.as_secs() {
         return Err(FetchError::Retry(format!("{} bytes in {} s is too slow", window.1, elapsed.as_secs())));
     }
-    *window = (Instant::now(), 0);
+    *window = (now, 0);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wanted(offset: u64, etag: Option<&str>) -> Wanted {
+        Wanted { link: "https://ota.example/i".into(), size: 100, offset, etag: etag.map(str::to_owned) }
+    }
+
+    fn part(range: &str, length: u64, etag: &str) -> Head {
+        Head {
+            status: 206,
+            content_length: Some(length),
+            content_range: Some(range.into()),
+            etag: Some(etag.into()),
+            ..Head::default()
+        }
+    }
+
+    #[test]
+    fn only_the_part_that_was_asked_for_is_gone_on_with() {
+        let wanted = wanted(40, Some("\"1\""));
+        let good = judge(&wanted, &part("bytes 40-99/100", 60, "\"1\""));
+        assert_eq!(good, Ok(Meaning::Serves { offset: 40, etag: Some("\"1\"".into()) }));
+        for head in [
+            part("bytes 41-99/100", 59, "\"1\""),
+            part("bytes 40-98/100", 59, "\"1\""),
+            part("bytes 40-99/100", 61, "\"1\""),
+            part("bytes 40-99/100", 60, "\"2\""),
+            part("bytes 99-40/100", 60, "\"1\""),
+            part("bytes 40-99/50", 60, "\"1\""),
+            part("bytes +40-99/100", 60, "\"1\""),
+            part("bytes 40-18446744073709551615/*", 60, "\"1\""),
+            part("lines 40-99/100", 60, "\"1\""),
+            part("", 60, "\"1\""),
+            Head { status: 416, ..Head::default() },
+        ] {
+            assert!(matches!(judge(&wanted, &head), Err(FetchError::Anew(_))), "{head:?}");
+        }
+        let other_size = judge(&wanted, &part("bytes 40-100/101", 61, "\"1\""));
+        assert!(matches!(other_size, Err(FetchError::Fatal(Reason::IntegrityCheckFailed, _))));
+    }
+
+    #[test]
+    fn a_part_is_asked_for_only_under_a_strong_entity_tag() {
+        assert!(asks_for_range(&wanted(40, Some("\"1\""))));
+        assert!(!asks_for_range(&wanted(0, Some("\"1\""))));
+        assert!(!asks_for_range(&wanted(40, None)));
+        assert_eq!(strong(Some("W/\"1\"")), None);
+        assert_eq!(strong(Some("\"")), None);
+    }
+
+    #[test]
+    fn a_trickle_is_cut_off_and_a_slow_link_is_not() {
+        let start = Instant::now();
+        let later = start + RATE_WINDOW;
+        assert!(check_rate(&mut (start, 0), 30, later).is_err());
+        assert!(check_rate(&mut (start, 0), 30, start + RATE_WINDOW / 2).is_ok(), "judged too early");
+        let enough = usize::try_from(RATE_MIN_BYTES_PER_S * RATE_WINDOW.as_secs()).unwrap();
+        assert!(check_rate(&mut (start, 0), enough, later).is_ok());
+    }
+
+    #[test]
+    fn a_redirect_is_followed_as_it_is_written() {
+        let from: Uri = "https://ota.example:8443/v1/x".parse().unwrap();
+        for (location, target) in [
+            ("/y", "https://ota.example:8443/y"),
+            ("//store.example/y", "https://store.example/y"),
+            ("http://store.example/y", "http://store.example/y"),
+        ] {
+            assert_eq!(absolute(&from, location), target);
+        }
+    }
 }

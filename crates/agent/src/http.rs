@@ -11,8 +11,6 @@ use ureq::tls::{PemItem, RootCerts, TlsConfig};
 pub const CONNECT_TIME_MAX: Duration = Duration::from_secs(15);
 /// Longest time from a request to the end of an answer's headers: a server that trickles its headers is cut off.
 pub const HEADERS_TIME_MAX: Duration = Duration::from_secs(30);
-/// Longest silence in the middle of a body. Mobile networks pause for seconds, rarely for more.
-pub const SILENCE_TIME_MAX: Duration = Duration::from_secs(30);
 /// Largest header block, in bytes.
 const HEADER_BYTES_MAX: usize = 16 * 1024;
 
@@ -72,11 +70,11 @@ impl Server {
 }
 
 /// A client that trusts the certificates in a PEM file, or those of the public web if none is given. Follows no
-/// redirect by itself and asks for no compression.
+/// redirect by itself and asks for no compression. A connection silent for `silence_time` counts as lost.
 ///
 /// # Errors
 /// [`ClientError`] if the file holds none.
-pub fn client(ca: Option<&Path>) -> Result<ureq::Agent, ClientError> {
+pub fn client(ca: Option<&Path>, silence_time: Duration) -> Result<ureq::Agent, ClientError> {
     let roots = match ca {
         Some(path) => RootCerts::Specific(Arc::new(certificates(path)?)),
         None => RootCerts::WebPki,
@@ -91,8 +89,8 @@ pub fn client(ca: Option<&Path>) -> Result<ureq::Agent, ClientError> {
         .max_response_header_size(HEADER_BYTES_MAX)
         .timeout_connect(Some(CONNECT_TIME_MAX))
         .timeout_recv_response(Some(HEADERS_TIME_MAX))
-        .timeout_per_read(Some(SILENCE_TIME_MAX))
-        .timeout_per_write(Some(SILENCE_TIME_MAX))
+        .timeout_per_read(Some(silence_time))
+        .timeout_per_write(Some(silence_time))
         .tls_config(TlsConfig::builder().root_certs(roots).build())
         .build();
     Ok(config.new_agent())

@@ -12,6 +12,10 @@ use std::time::Duration;
 /// Largest file read, in bytes; the Ioto agent's own have a few KiB.
 pub const FILE_BYTES_MAX: u64 = 256 * 1024;
 
+/// Most objects and lists in a file. The reader recurses, so what bounds their number bounds its stack; the Ioto
+/// agent's own files have some thirty.
+pub const CONTAINERS_MAX: usize = 512;
+
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum IotoError {
@@ -140,10 +144,76 @@ fn object(path: &Path) -> Result<Map<String, Value>, IotoError> {
     }
     let text = std::fs::read_to_string(path).map_err(read)?;
     let syntax = |detail| IotoError::Syntax { path: path.to_owned(), detail };
+    if text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() > CONTAINERS_MAX {
+        return Err(syntax(format!("more than {CONTAINERS_MAX} objects and lists")));
+    }
     match json5::from_str(&text).map_err(|error| syntax(error.to_string()))? {
         Value::Object(object) => Ok(object),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => {
             Err(syntax("it holds something else".into()))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        file
+    }
+
+    #[test]
+    fn the_ioto_agents_settings_are_read_as_they_are() {
+        let held = file(
+            r"/* Ioto */ {
+                version: '1.2.0', // what runs
+                services: { update: true, },
+                update: { enable: true, schedule: '* * * * *', period: '24 hrs', jitter: 30, apply: 'night' },
+                scripts: { update: 'scripts/update' },
+            }",
+        );
+        let read = IotoFile::read(held.path()).unwrap();
+        assert_eq!(read.version.as_deref(), Some("1.2.0"));
+        assert_eq!(read.enable, Some(true));
+        assert_eq!(read.period, Some(Duration::from_secs(86_400)));
+        assert_eq!(read.jitter, Some(Duration::from_secs(30)));
+        assert_eq!(read.apply, Some("night".parse().unwrap()));
+        assert_eq!(read.script, Some("scripts/update".parse().unwrap()));
+    }
+
+    #[test]
+    fn an_update_object_that_does_not_enable_updates_disables_them() {
+        for (text, enable) in [
+            ("{}", None),
+            ("{update: {}}", Some(false)),
+            ("{update: {enable: 'true'}}", Some(true)),
+            ("{update: {enable: false}}", Some(false)),
+        ] {
+            assert_eq!(IotoFile::read(file(text).path()).unwrap().enable, enable, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_device_is_described_by_all_its_properties() {
+        let held = file("{id: 'D1', product: 'P', model: 'M-1', ports: 16, test: false}");
+        let read = DeviceFile::read(held.path()).unwrap();
+        assert_eq!((read.id.as_deref(), read.product.as_deref()), (Some("D1"), Some("P")));
+        let attributes = serde_json::json!({ "model": "M-1", "ports": 16, "test": false });
+        assert_eq!(Value::Object(read.attributes), attributes);
+        let older = DeviceFile::read(file("{id: 'auto', productToken: 'P'}").path()).unwrap();
+        assert_eq!((older.id, older.product.as_deref()), (None, Some("P")));
+    }
+
+    #[test]
+    fn what_is_no_json5_object_is_refused_with_its_name() {
+        let (deep, less_deep) = ("[".repeat(10_000), "[".repeat(CONTAINERS_MAX));
+        for text in ["", "[1]", "{version: }", "{update: {period: '5m'}}", &deep, &less_deep] {
+            let held = file(text);
+            let error = IotoFile::read(held.path()).unwrap_err().to_string();
+            assert!(error.contains(&held.path().display().to_string()), "{error}");
         }
     }
 }

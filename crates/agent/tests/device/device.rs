@@ -39,7 +39,8 @@ impl Device {
     /// The agent's command line, with a health check that always passes unless `more` says otherwise.
     pub(crate) fn arguments(&self, stub: &Stub, more: &[&str]) -> Vec<String> {
         let text = |path: PathBuf| path.display().to_string();
-        let mut arguments: Vec<String> = ["run", "--server", &stub.url(), "--id", "device-1"].map(Into::into).into();
+        let mut arguments: Vec<String> =
+            ["run", "--server", &stub.url(), "--id", "device-1"].map(Into::into).into();
         arguments.extend(["--product", PRODUCT, "--token", TOKEN, "--version", FACTORY].map(String::from));
         arguments.extend(["--state".into(), text(self.path("state"))]);
         if !more.contains(&"--script") {
@@ -52,7 +53,11 @@ impl Device {
 
     pub(crate) fn command(&self, stub: &Stub, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_updraft-agent"));
-        command.args(self.arguments(stub, more)).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+            .args(self.arguments(stub, more))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
         command.env_remove("UPDRAFT_TOKEN");
         command
     }

@@ -193,7 +193,10 @@ fn a_trial_survives_a_killed_agent_and_ends_after_the_starts_allowed() {
         let agent = device.run(&stub, &["--confirm", "manual", "--trial-boots", "2"]);
         stub.wait("a word from the trial", |words, _| {
             let trial = |state: UpdateState| state == UpdateState::Trial || state.is_settled();
-            words[before..].iter().any(|said| said.update.as_ref().is_some_and(|u| trial(u.state))).then_some(())
+            words[before..]
+                .iter()
+                .any(|said| said.update.as_ref().is_some_and(|u| trial(u.state)))
+                .then_some(())
         });
         agent.kill();
     }

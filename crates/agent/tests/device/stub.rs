@@ -71,6 +71,7 @@ struct State {
     downloads: Downloads,
     answers: Answers,
     is_closing: bool,
+    is_holding: bool,
 }
 
 /// The server.
@@ -117,6 +118,7 @@ impl Stub {
             downloads: Box::new(|_| reply("404 Not Found\r\nContent-Length: 0", b"")),
             answers: Box::new(|_| None),
             is_closing: false,
+            is_holding: false,
         };
         let shared = Arc::new((Mutex::new(state), Condvar::new()));
         let for_thread = Arc::clone(&shared);
@@ -167,6 +169,11 @@ impl Stub {
     /// Sets how check-ins are answered; `None` is the usual answer.
     pub(crate) fn on_check_in(&self, answers: impl FnMut(&CheckIn) -> Option<Reply> + Send + 'static) {
         self.state().answers = Box::new(answers);
+    }
+
+    /// Keeps connections open after what there was to say was said: the rest is silence.
+    pub(crate) fn hold(&self, is_holding: bool) {
+        self.state().is_holding = is_holding;
     }
 
     pub(crate) fn words(&self) -> Vec<CheckIn> {
@@ -275,7 +282,13 @@ fn converse(stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         reader.read_exact(&mut body)?;
         answer_check_in(shared, &body, find("authorization"))
     };
-    writer.write_all(&reply)
+    writer.write_all(&reply)?;
+    let is_holding = shared.0.lock().unwrap().is_holding;
+    if is_holding && is_get {
+        // Until the other side gives up.
+        let _ = reader.read(&mut [0]);
+    }
+    Ok(())
 }
 
 fn answer_get(shared: &Shared, path: String, headers: Vec<(String, String)>) -> Reply {
