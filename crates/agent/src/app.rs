@@ -4,6 +4,7 @@
 use crate::hook::Argv;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::{Duration, Instant};
 
@@ -16,9 +17,13 @@ const RESTART_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// Longest pause before it is started again.
 const RESTART_PAUSE_MAX: Duration = Duration::from_secs(60);
 
+/// The file in the state folder that names the process, so that an agent that was killed finds what it left.
+pub const PROCESS_NAME: &str = "app.process";
+
 /// The application.
 #[derive(Debug)]
 pub struct App {
+    process_path: PathBuf,
     argv: Argv,
     environment: BTreeMap<String, String>,
     child: Option<Child>,
@@ -27,10 +32,12 @@ pub struct App {
 }
 
 impl App {
-    /// An application that is due to start.
+    /// An application that is due to start. Ends the one that an agent left behind that was killed.
     #[must_use]
-    pub fn new(argv: Argv, environment: BTreeMap<String, String>, now: Instant) -> Self {
-        Self { argv, environment, child: None, start_at: now, pause: RESTART_PAUSE_MIN }
+    pub fn new(argv: Argv, environment: BTreeMap<String, String>, state: &Path, now: Instant) -> Self {
+        let process_path = state.join(PROCESS_NAME);
+        end_leftover(&process_path);
+        Self { process_path, argv, environment, child: None, start_at: now, pause: RESTART_PAUSE_MIN }
     }
 
     /// Whether it runs.
@@ -64,8 +71,9 @@ impl App {
         }
         match self.argv.command(&self.environment).spawn() {
             Ok(child) => {
+                let named = name_process(&self.process_path, Pid::from_child(&child));
                 self.child = Some(child);
-                None
+                named.err().map(|error| format!("cannot note the application's process: {error}"))
             }
             Err(error) => {
                 self.start_at = now + self.pause;
@@ -89,5 +97,29 @@ impl Drop for App {
         }
         let _ = kill_process_group(group, Signal::KILL);
         let _ = child.wait();
+        let _ = std::fs::remove_file(&self.process_path);
+    }
+}
+
+/// When a process started, in ticks since the kernel did: with its number, this names it for good.
+fn started_at(pid: Pid) -> Option<String> {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
+    // The second field is a name in parentheses that may hold blanks; the start is the 20th after it (proc(5)).
+    stat.rsplit_once(") ")?.1.split(' ').nth(19).map(str::to_owned)
+}
+
+fn name_process(path: &Path, pid: Pid) -> std::io::Result<()> {
+    let started = started_at(pid).unwrap_or_default();
+    std::fs::write(path, format!("{} {started}", pid.as_raw_nonzero()))
+}
+
+/// Kills the process group that a file names, if it is still the one that was meant.
+fn end_leftover(path: &Path) {
+    let named = std::fs::read_to_string(path).unwrap_or_default();
+    let Some((pid, started)) = named.split_once(' ') else { return };
+    let Some(pid) = pid.parse().ok().and_then(Pid::from_raw) else { return };
+    if started_at(pid).as_deref() == Some(started) {
+        // It may have ended since: as good.
+        let _ = kill_process_group(pid, Signal::KILL);
     }
 }

@@ -102,7 +102,7 @@ impl<'a> Duty<'a> {
         if let (Some(argv), Some(_)) = (duty.shared.config.app.clone(), duty.session.active_slot()) {
             let environment = duty.environment();
             let values = duty.placeholders();
-            duty.app = Some(App::new(argv.with(&values), environment, now));
+            duty.app = Some(App::new(argv.with(&values), environment, &duty.shared.config.state, now));
         }
         Ok(duty)
     }

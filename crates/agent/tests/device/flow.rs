@@ -231,6 +231,53 @@ fn the_application_runs_from_the_slot_and_ends_with_the_agent() {
 }
 
 #[test]
+fn an_application_left_by_a_killed_agent_does_not_run_twice() {
+    let stub = Stub::assigning("r1-1", "1.1.0", &image(1000));
+    let device = Device::new();
+    assert!(device.run_once(&stub, &[]).0);
+    let program = device.program("app", "#!/bin/sh\necho $$ > \"$1/../../pid\"\nexec sleep 600\n");
+    let app = format!("{program} {{slot}}");
+    let pid = || std::fs::read_to_string(device.path("pid")).unwrap_or_default().trim().to_owned();
+    let agent = device.run(&stub, &["--app", &app]);
+    wait_until("the application", || !pid().is_empty());
+    let first = pid();
+    agent.kill();
+    let agent = device.run(&stub, &["--app", &app]);
+    wait_until("the application's next start", || !pid().is_empty() && pid() != first);
+    let status = std::fs::read_to_string(format!("/proc/{first}/status")).unwrap_or_default();
+    assert!(status.is_empty() || status.contains("State:\tZ"), "{status}");
+    assert!(agent.terminate().0.success());
+}
+
+#[test]
+fn a_release_of_several_artifacts_arrives_whole() {
+    let (kernel, root) = (image(70_000), image(150_000));
+    let stub = Stub::start();
+    let mut manifest = crate::stub::manifest("1.1.0", &kernel);
+    manifest.artifacts[0].name = "kernel".into();
+    let mut second = crate::stub::manifest("1.1.0", &root).artifacts.remove(0);
+    second.name = "root".into();
+    manifest.artifacts.push(second);
+    let links = ["kernel", "root"].map(|name| format!("{}/{name}", stub.url())).to_vec();
+    let job = JobId::new("r1", 1).unwrap();
+    stub.assign_as(updraft_wire::Assignment { job, manifest, links, allow_downgrade: false });
+    let served = (kernel.clone(), root.clone());
+    stub.on_download(move |get| {
+        let mut reply = crate::stub::serve(if get.path == "/root" { &served.1 } else { &served.0 }, get);
+        // The second artifact's first answer breaks off.
+        if get.nth == 1 {
+            reply.truncate(100_000);
+        }
+        reply
+    });
+    let device = Device::new();
+    assert!(device.run_once(&stub, &[]).0);
+    assert_eq!(stub.ended().unwrap().state, UpdateState::Succeeded);
+    assert_eq!(std::fs::read(device.path("slots/current/kernel")).unwrap(), kernel);
+    assert_eq!(std::fs::read(device.path("slots/current/root")).unwrap(), root);
+}
+
+#[test]
 fn events_are_followed_as_json_lines() {
     let stub = Stub::assigning("r1-1", "1.1.0", &image(1000));
     let device = Device::new();
