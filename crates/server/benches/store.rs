@@ -80,7 +80,7 @@ fn main() {
     black_box(store.last_seen().expect("the times"));
     black_box((store.catalogue().expect("a catalogue"), store.tallies().expect("tallies")));
     println!("open, last-seen times, catalogue, tallies: {:.1} ms", begin.elapsed().as_secs_f64() * 1e3);
-    println!("{:<44} {:>12} {:>14}", "", "devices / s", "us / device");
+    println!("{:<44} {:>12} {:>14} {:>14}", "", "devices / s", "us / device", "CPU us each");
     for batch in [1, 64, 1024] {
         measure(&format!("load, batches of {batch}"), batch, devices, |ids, _| {
             black_box(store.load(ids).expect("the records"));
@@ -115,14 +115,22 @@ fn save(store: &mut SqliteStore, ids: &[DeviceId], round: u64, is_changed: bool)
 
 fn measure(name: &str, batch: usize, devices: usize, mut run: impl FnMut(&[DeviceId], u64)) {
     let mut indexes = indexes(devices);
-    let (mut done, begin) = (0_usize, Instant::now());
+    let (mut done, begin, cpu_begin) = (0_usize, Instant::now(), cpu_micros());
     while begin.elapsed() < MEASURE {
         let ids: Vec<_> = indexes.by_ref().take(batch).map(id).collect();
         run(&ids, 1_000 + done as u64);
         done += batch;
     }
     let seconds = begin.elapsed().as_secs_f64();
-    println!("{name:<44} {:>12.0} {:>14.2}", done as f64 / seconds, seconds * 1e6 / done as f64);
+    let cpu = cpu_micros().zip(cpu_begin).map_or(f64::NAN, |(end, begin)| (end - begin) / done as f64);
+    let (rate, each) = (done as f64 / seconds, seconds * 1e6 / done as f64);
+    println!("{name:<44} {rate:>12.0} {each:>14.2} {cpu:>14.2}");
+}
+
+/// Time this thread has had on a processor, where the system tells: on a busy machine the figure to compare.
+fn cpu_micros() -> Option<f64> {
+    let line = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    line.split(' ').next()?.parse::<f64>().ok().map(|nanos| nanos / 1e3)
 }
 
 /// Resident memory, where the system tells.
