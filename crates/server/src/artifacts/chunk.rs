@@ -1,10 +1,10 @@
 //! The buffers of the download path: a bounded number of large ones, used again and again, and small ones for the rest.
 //!
 //! Read inline, 64 KiB cost no more per byte than 1 MiB, and they stay in the second-level cache of the core, where
-//! encryption and the copy to the socket find them: over TLS that is 1.4 GiB per CPU-second against 0.9 with 256 KiB
-//! (`download` benchmark, a core with 512 KiB of such cache). A thousand slow readers must not hold a thousand of those,
-//! so readers that are slow, and readers that come when all are lent out, get by with small ones: memory depends on
-//! neither file size nor pace.
+//! encryption and the copy to the socket find them: over TLS on one connection that is 1.5 times what nginx makes of a
+//! CPU-second, and 256 KiB were 0.85 (`download` benchmark, a core with 512 KiB of that cache, shared). A thousand slow
+//! readers must not hold a thousand of those, so readers that are slow, and readers that come when all are lent out,
+//! get by with small ones: memory depends on neither file size nor pace.
 
 use std::fs::File;
 use std::io;

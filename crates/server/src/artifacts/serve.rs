@@ -29,8 +29,8 @@ use super::refusal::Refusal;
 use super::{Artifacts, answer};
 use crate::listen::{FileQueue, Peer};
 
-/// Most downloads at a time. A slow one over TLS holds 16 KiB of content and 64 KiB of records, so that 4,096 of them
-/// take 320 MiB; over plain connections the system holds the bytes.
+/// Most downloads at a time. A slow one over TLS holds 32 KiB of content and 64 KiB of records, so that 4,096 of them
+/// take 384 MiB; over plain connections the system holds the bytes.
 pub const DOWNLOADS_MAX: usize = 4096;
 
 /// Who sent a request, by its own credential.

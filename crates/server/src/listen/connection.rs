@@ -24,8 +24,9 @@ use super::activity::{Activity, WatchedBody, WatchedStream};
 use super::sendfile::{FileQueue, SendfileStream};
 use super::{BoxError, ListenLimits, Shutdown};
 
-/// Bytes of an answer that may wait unsent: two large buffers of the download path.
-const WRITE_BUFFER_BYTES_MAX: usize = 128 << 10;
+/// Bytes of an answer that may wait unsent, and of a request that are read at a time: two small buffers of the download
+/// path, or part of a large one, so that a slow reader holds no more.
+const HTTP_BUFFER_BYTES: usize = 32 << 10;
 /// Bytes that TLS holds for a client that does not take them. Every slow reader costs so much, so it is small; a fast
 /// one empties it with each system call.
 const TLS_BUFFER_BYTES: usize = 64 << 10;
@@ -93,7 +94,7 @@ async fn http<I, S, B>(
         .writev(true)
         .max_headers(limits.headers_max)
         .max_header_size(limits.header_bytes_max)
-        .max_buf_size(WRITE_BUFFER_BYTES_MAX.max(limits.header_bytes_max))
+        .max_buf_size(HTTP_BUFFER_BYTES.max(limits.header_bytes_max))
         .header_read_timeout(None)
         .serve_connection(io, watched);
     let mut connection = pin!(connection);
