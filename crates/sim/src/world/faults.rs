@@ -1,0 +1,173 @@
+//! What goes wrong, and when.
+
+use super::World;
+use super::books::{Books, Moment};
+use super::device::Identity;
+use super::server::Crash;
+use super::{Event, FACTORY_VERSIONS};
+use crate::random::Random;
+
+/// Shortest and longest pause between two faults, in milliseconds.
+const PAUSE_MS: (u64, u64) = (15_000, 240_000);
+/// Furthest that the server's clock is set, in milliseconds.
+const CLOCK_STEP_MS_MAX: u64 = 30 * 60 * 1_000;
+/// One device in so many may fall silent for ever.
+const SILENT_ONE_IN: usize = 6;
+
+/// A fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// The server ends at once.
+    Crash,
+    /// The server ends in the middle of its next batch.
+    CrashInTurn(Crash),
+    /// The next save fails.
+    SaveFails,
+    /// The server goes back to an earlier commit.
+    Restore,
+    /// The server's clock is set.
+    ClockStep,
+    /// A device loses power.
+    PowerCut(usize),
+    /// Somebody flashes a device by hand.
+    FlashByHand(usize),
+    /// A device becomes something else.
+    NewIdentity(usize),
+    /// A device is cut off for a while.
+    CutOff(usize),
+    /// A device falls silent for ever.
+    Silence(usize),
+}
+
+/// Draws faults.
+#[derive(Debug)]
+pub(super) struct Faults {
+    random: Random,
+    devices: usize,
+    silent: usize,
+    /// Whether the server of this run is ever put back.
+    restores: bool,
+    /// Whether the server's clock of this run is ever set.
+    clock_steps: bool,
+}
+
+impl Faults {
+    pub(super) fn new(mut random: Random, devices: usize) -> Self {
+        let (restores, clock_steps) = (random.chance(250), random.chance(250));
+        Self { random, devices, silent: 0, restores, clock_steps }
+    }
+
+    fn draw(&mut self) -> Fault {
+        let device = self.random.index(self.devices);
+        match self.random.below(20) {
+            0 => Fault::Crash,
+            1 | 2 => Fault::CrashInTurn(Crash::BeforeCommit),
+            3 | 4 => Fault::CrashInTurn(Crash::BeforeAnswers),
+            5 | 6 => Fault::SaveFails,
+            7 if self.restores => Fault::Restore,
+            8 if self.clock_steps => Fault::ClockStep,
+            9 => Fault::FlashByHand(device),
+            10 => Fault::NewIdentity(device),
+            11 if self.silent < self.devices / SILENT_ONE_IN => {
+                self.silent += 1;
+                Fault::Silence(device)
+            }
+            12 | 13 => Fault::CutOff(device),
+            _ => Fault::PowerCut(device),
+        }
+    }
+}
+
+impl World {
+    /// The next fault.
+    pub(super) fn fault(&mut self) {
+        if !self.is_chaos {
+            return;
+        }
+        let pause = self.random.between(PAUSE_MS.0, PAUSE_MS.1);
+        self.at(self.now + pause, Event::Fault);
+        let fault = self.faults.draw();
+        self.truth.count("faults");
+        self.truth.tell(self.now, &format!("fault: {fault:?}"));
+        match fault {
+            Fault::Crash => {
+                self.server.crash();
+                self.recover();
+            }
+            Fault::CrashInTurn(crash) => self.crash = Some(crash),
+            Fault::SaveFails => self.server.disk.fail_next(),
+            Fault::Restore => self.restore(),
+            Fault::ClockStep => self.step_clock(),
+            Fault::PowerCut(device) => self.act_unless_silent(device, |device, io| device.cut_power(io)),
+            Fault::FlashByHand(device) => self.flash_by_hand(device),
+            Fault::NewIdentity(device) => self.change_identity(device),
+            Fault::CutOff(device) => {
+                let until = self.now + self.random.between(30_000, 1_200_000);
+                self.network.cut_off(device, until);
+            }
+            Fault::Silence(device) => {
+                self.truth.stops(self.now, device);
+                self.truth.devices[device].is_silent = true;
+            }
+        }
+    }
+
+    /// Lets a crashed server start again.
+    pub(super) fn recover(&mut self) {
+        self.truth.count("server crashes");
+        let pause = self.random.between(500, 60_000);
+        self.at(self.now + pause, Event::ServerStart);
+    }
+
+    /// Puts the server back to an earlier commit, as an operator does with a backup.
+    fn restore(&mut self) {
+        let saved = self.server.disk.saved_count();
+        let kept = saved - self.random.index(saved / 3 + 1);
+        self.server.crash();
+        match self.server.disk.restore(kept) {
+            Ok(kept) => {
+                // World time 0: what was booked before may have been done at any time before.
+                let moment = Moment { now: 0, clock: self.server.clock(self.now), calls: 0 };
+                self.books = Books::replayed(&kept, moment, &mut self.truth);
+            }
+            Err(error) => self.truth.complain(format!("a backup is refused: {error}: {error:?}")),
+        }
+        self.truth.count("restores");
+        self.recover();
+    }
+
+    fn step_clock(&mut self) {
+        let step = i64::try_from(self.random.below(CLOCK_STEP_MS_MAX)).unwrap_or(0);
+        let back = self.random.chance(500) || self.server.clock_step_ms() > 0;
+        self.server.step_clock(if back { -step } else { step });
+        self.truth.count("clock steps");
+    }
+
+    fn flash_by_hand(&mut self, device: usize) {
+        let product = self.devices[device].identity().product.clone();
+        let newer = self.operator.some_version(&product).filter(|_| self.random.chance(600));
+        let version =
+            newer.unwrap_or_else(|| FACTORY_VERSIONS[self.random.index(FACTORY_VERSIONS.len())].to_owned());
+        self.act_unless_silent(device, |device, io| device.flash_by_hand(io, &version));
+    }
+
+    fn change_identity(&mut self, device: usize) {
+        let known = self.devices[device].identity();
+        let (id, mut product) = (known.id.clone(), known.product.clone());
+        if self.random.chance(300) {
+            product = if product == "pump" { "valve".to_owned() } else { "pump".to_owned() };
+        }
+        let identity = Identity::draw(id, product, &mut self.random);
+        self.devices[device].describe(identity);
+    }
+
+    fn act_unless_silent(
+        &mut self,
+        device: usize,
+        action: impl FnOnce(&mut super::device::Device, &mut super::device::Io<'_>),
+    ) {
+        if !self.truth.devices[device].is_silent {
+            self.act(device, action);
+        }
+    }
+}

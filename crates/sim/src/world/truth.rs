@@ -1,0 +1,235 @@
+//! The reference: what the devices really ran and did, told by the devices themselves as it happens.
+//!
+//! Simple on purpose, and knows nothing of how the server decides. Whatever the server claims is held against this.
+
+use sha2::{Digest, Sha256};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use updraft_core::id::{DeviceId, ProductName};
+use updraft_core::position::stable_hash;
+
+/// Lines kept of what happened last, for the report of a failing seed.
+const STORY_LINES_MAX: usize = 60;
+
+/// A stretch of time in which a device ran one version.
+#[derive(Debug, Clone)]
+pub(super) struct Run {
+    /// From when, in world time.
+    pub(super) since: u64,
+    /// Until when; `None`: still.
+    pub(super) until: Option<u64>,
+    pub(super) version: String,
+    pub(super) on_trial: bool,
+    /// The device's start counter; 0 where it has none.
+    pub(super) boot: u64,
+}
+
+/// One device, as it really is.
+#[derive(Debug)]
+pub(super) struct DeviceTruth {
+    pub(super) id: DeviceId,
+    pub(super) runs: Vec<Run>,
+    /// Versions it may run: from the factory, by hand, or told by the server.
+    allowed: BTreeSet<String>,
+    settled: BTreeSet<String>,
+    fell_back: BTreeSet<String>,
+    /// It will never speak again.
+    pub(super) is_silent: bool,
+}
+
+impl DeviceTruth {
+    pub(super) fn new(id: DeviceId) -> Self {
+        Self {
+            id,
+            runs: Vec::new(),
+            allowed: BTreeSet::new(),
+            settled: BTreeSet::new(),
+            fell_back: BTreeSet::new(),
+            is_silent: false,
+        }
+    }
+
+    /// The version that runs, or ran last.
+    pub(super) fn version(&self) -> &str {
+        self.runs.last().map_or("", |run| run.version.as_str())
+    }
+
+    /// Whether it ran a version, not on trial, at some moment between two.
+    pub(super) fn ran(&self, version: &str, from: u64, to: u64) -> bool {
+        self.runs.iter().any(|run| {
+            !run.on_trial
+                && run.version == version
+                && run.since <= to
+                && run.until.is_none_or(|until| until >= from)
+        })
+    }
+
+    /// Whether it came back, in a start after `boot`, on something else than a version.
+    pub(super) fn came_back_without(&self, version: &str, boot: u64) -> bool {
+        self.runs.iter().any(|run| run.boot > boot && run.version != version)
+    }
+
+    /// Whether it really fell back in a job.
+    pub(super) fn fell_back(&self, job: &str) -> bool {
+        self.fell_back.contains(job)
+    }
+}
+
+/// A release, as it was built.
+#[derive(Debug, Clone)]
+pub(super) struct Image {
+    pub(super) version: String,
+    pub(super) bytes: Vec<u8>,
+    pub(super) sha256: String,
+    /// On how many devices in a hundred it does not work.
+    bad_percent: u64,
+}
+
+impl Image {
+    pub(super) fn new(product: &ProductName, version: &str, size: usize, bad_percent: u64) -> Self {
+        let mut bytes = format!("{product} {version}\n").into_bytes();
+        let mut random = crate::random::Random::new(stable_hash(version, product.as_str()));
+        while bytes.len() < size {
+            bytes.extend(random.draw().to_le_bytes());
+        }
+        let sha256 = hex::encode(Sha256::digest(&bytes));
+        Self { version: version.to_owned(), bytes, sha256, bad_percent }
+    }
+}
+
+/// Everything that is so, whoever knows it.
+#[derive(Debug, Default)]
+pub(super) struct Truth {
+    pub(super) devices: Vec<DeviceTruth>,
+    images: BTreeMap<String, Image>,
+    /// What contradicts the rules: the run ends with the first.
+    pub(super) complaints: Vec<String>,
+    story: VecDeque<String>,
+    /// How often each kind of thing happened.
+    pub(super) counts: BTreeMap<&'static str, u64>,
+}
+
+impl Truth {
+    pub(super) fn complain(&mut self, complaint: String) {
+        self.complaints.push(complaint);
+    }
+
+    /// Notes what happened, for whoever reads a failing seed.
+    pub(super) fn tell(&mut self, now: u64, line: &str) {
+        if self.story.len() == STORY_LINES_MAX {
+            self.story.pop_front();
+        }
+        self.story
+            .push_back(format!("{:>10.3} s  {line}", std::time::Duration::from_millis(now).as_secs_f64()));
+    }
+
+    pub(super) fn story(&self) -> Vec<String> {
+        self.story.iter().cloned().collect()
+    }
+
+    /// Counts something that happened.
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.counts.entry(what).or_default() += 1;
+    }
+
+    pub(super) fn add_image(&mut self, image: Image) {
+        self.images.insert(image.sha256.clone(), image);
+    }
+
+    pub(super) fn image(&self, sha256: &str) -> Option<&Image> {
+        self.images.get(sha256)
+    }
+
+    /// Whether an image works on a device: fixed from the start for each pair.
+    pub(super) fn is_healthy(&self, device: usize, image: &Image) -> bool {
+        let place = stable_hash(self.devices[device].id.as_str(), &image.sha256) % 100;
+        place >= image.bad_percent
+    }
+
+    /// A device may run a version from here on.
+    pub(super) fn allow(&mut self, device: usize, version: &str) {
+        self.devices[device].allowed.insert(version.to_owned());
+    }
+
+    /// A device starts.
+    pub(super) fn starts(&mut self, now: u64, device: usize, version: &str, on_trial: bool, boot: u64) {
+        let truth = &mut self.devices[device];
+        if !truth.allowed.contains(version) {
+            let complaint = format!("{} runs {version}, which nobody gave it", truth.id);
+            self.complaints.push(complaint);
+        }
+        let truth = &mut self.devices[device];
+        if let Some(last) = truth.runs.last_mut() {
+            last.until = last.until.or(Some(now));
+        }
+        let run = Run { since: now, until: None, version: version.to_owned(), on_trial, boot };
+        let line = format!("{} starts {version} (trial: {on_trial}, boot {boot})", truth.id);
+        truth.runs.push(run);
+        self.tell(now, &line);
+        self.count("starts");
+    }
+
+    /// A device is without power, or does not run anything.
+    pub(super) fn stops(&mut self, now: u64, device: usize) {
+        if let Some(last) = self.devices[device].runs.last_mut() {
+            last.until = last.until.or(Some(now));
+        }
+    }
+
+    /// A device confirms what it runs on trial. `image` is what it was made from.
+    pub(super) fn confirms(&mut self, now: u64, device: usize, image: Option<&str>) {
+        let is_bad =
+            image.and_then(|sha256| self.image(sha256)).is_some_and(|image| !self.is_healthy(device, image));
+        let Some(run) = self.devices[device].runs.last().cloned() else { return };
+        if is_bad {
+            let complaint =
+                format!("{} confirmed {}, which does not work on it", self.devices[device].id, run.version);
+            self.complaints.push(complaint);
+        }
+        self.stops(now, device);
+        self.devices[device].runs.push(Run { since: now, until: None, on_trial: false, ..run });
+        let line = format!("{} confirms {}", self.devices[device].id, self.devices[device].version());
+        self.tell(now, &line);
+    }
+
+    /// A device begins to work on a job.
+    pub(super) fn begins(&mut self, now: u64, device: usize, job: &str) {
+        let truth = &self.devices[device];
+        let line = format!("{} begins {job}", truth.id);
+        if truth.settled.contains(job) {
+            let complaint = format!("{} begins {job}, which it has settled", truth.id);
+            self.complaints.push(complaint);
+        }
+        self.tell(now, &line);
+        self.count("jobs begun");
+    }
+
+    /// A device goes on with a job after a start.
+    pub(super) fn goes_on(&mut self, device: usize, job: &str) {
+        let truth = &self.devices[device];
+        if truth.settled.contains(job) {
+            let complaint = format!("{} goes on with {job}, which it has settled", truth.id);
+            self.complaints.push(complaint);
+        }
+    }
+
+    /// A device is done with a job.
+    pub(super) fn settles(&mut self, now: u64, device: usize, job: &str, outcome: &str, fell_back: bool) {
+        let truth = &mut self.devices[device];
+        truth.settled.insert(job.to_owned());
+        if fell_back {
+            truth.fell_back.insert(job.to_owned());
+        }
+        let line = format!("{} settles {job}: {outcome}", truth.id);
+        self.tell(now, &line);
+    }
+
+    /// Somebody flashed a device by hand: it remembers nothing.
+    pub(super) fn flashed(&mut self, now: u64, device: usize, version: &str) {
+        self.stops(now, device);
+        self.allow(device, version);
+        self.devices[device].settled.clear();
+        let line = format!("{} is flashed by hand with {version}", self.devices[device].id);
+        self.tell(now, &line);
+        self.count("flashed by hand");
+    }
+}
