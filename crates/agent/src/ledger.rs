@@ -89,6 +89,10 @@ pub struct Ledger {
     pub boot: u64,
     /// The kernel's name for that boot, where starts are counted by it.
     pub boot_id: Option<String>,
+    /// The kernel's name for the boot that is to end before anything else happens: the active slot has changed,
+    /// and what runs is not yet, or no longer, what is in it.
+    #[serde(default)]
+    pub restart_due: Option<String>,
     /// The update in work.
     pub phase: Phase,
     /// How the assignment settled last ended.
@@ -105,10 +109,17 @@ impl Ledger {
             format: LEDGER_FORMAT,
             boot: 0,
             boot_id: None,
+            restart_due: None,
             phase: Phase::Idle,
             settled: None,
             outbox: Vec::new(),
         }
+    }
+
+    /// Whether this boot has to end before anything else happens.
+    #[must_use]
+    pub fn awaits_restart(&self, boot_id: Option<&str>) -> bool {
+        boot_id.is_some() && self.restart_due.as_deref() == boot_id
     }
 
     /// Closes an assignment: remembers how it ended and queues the word for the server.

@@ -135,7 +135,11 @@ impl<S: Storage> Session<S> {
                 notes.extend(
                     slots.torn().iter().map(|slot| Effect::Note(format!("slot {slot}'s record is damaged"))),
                 );
-                slots.start(&mut storage)?;
+                let awaits_restart =
+                    ledger.as_ref().is_some_and(|l| l.awaits_restart(settings.boot_id.as_deref()));
+                if !awaits_restart {
+                    slots.start(&mut storage)?;
+                }
                 Some(slots)
             }
             None => None,

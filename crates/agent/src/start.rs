@@ -33,6 +33,7 @@ impl Start {
         let same_boot = self.boot_id.is_some() && self.boot_id == ledger.boot_id;
         if !same_boot {
             ledger.boot += 1;
+            ledger.restart_due = None;
             ledger.boot_id.clone_from(&self.boot_id);
         }
         ledger

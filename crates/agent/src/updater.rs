@@ -121,6 +121,9 @@ impl Updater {
             terms,
             read_backs_failed: 0,
         };
+        if updater.ledger.awaits_restart(start.boot_id.as_deref()) {
+            return (updater, vec![Action::Restart]);
+        }
         let mut actions = updater.reconcile(&start);
         actions.insert(0, Action::Save);
         actions.push(Action::CheckIn);
@@ -305,6 +308,7 @@ impl Updater {
         let last = match self.installer {
             Installer::Slots => {
                 self.ledger.phase = Phase::Trial { assignment };
+                self.ledger.restart_due.clone_from(&self.ledger.boot_id);
                 Action::Activate
             }
             Installer::External => {
@@ -364,6 +368,7 @@ impl Updater {
         self.on_trial = false;
         match outcome {
             FallBack::Previous => {
+                self.ledger.restart_due.clone_from(&self.ledger.boot_id);
                 let mut actions = self.settle(job, UpdateState::RolledBack, Some(Reason::RolledBack), detail);
                 // The word is spoken by the version that runs then, in the boot that runs it.
                 actions.retain(|action| *action != Action::CheckIn);

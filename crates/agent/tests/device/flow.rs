@@ -278,6 +278,21 @@ fn a_release_of_several_artifacts_arrives_whole() {
 }
 
 #[test]
+fn where_slots_hold_systems_nothing_is_believed_before_the_kernel_has_restarted() {
+    let stub = Stub::assigning("r1-1", "1.1.0", &image(1000));
+    let device = Device::new();
+    let reboot = device.program("reboot", "#!/bin/sh\necho asked >> \"$0.calls\"\n");
+    let calls = || std::fs::read_to_string(device.path("reboot.calls")).unwrap_or_default().lines().count();
+    for start in 1..=2 {
+        let agent = device.run(&stub, &["--boot-counter", "kernel", "--reboot-cmd", &reboot]);
+        wait_until("the restart to be asked for", || calls() >= start);
+        assert!(agent.terminate().0.success());
+    }
+    assert!(stub.words().iter().all(|said| said.version == FACTORY && said.boot == 1), "{:?}", stub.words());
+    assert!(matches!(device.slot(SlotName::A).unwrap().state, SlotState::Trial { boots: 0, .. }));
+}
+
+#[test]
 fn events_are_followed_as_json_lines() {
     let stub = Stub::assigning("r1-1", "1.1.0", &image(1000));
     let device = Device::new();
