@@ -65,7 +65,7 @@ impl<T: Serialize + DeserializeOwned, const N: usize> Listing<'_, T, N> {
             items.truncate(self.limit - printed);
             if format.json {
                 print_items(&mut out, printed, &items).map_err(Error::Output)?;
-            } else {
+            } else if !items.is_empty() {
                 let rows: Vec<_> = items.iter().map(self.row).collect();
                 table.print(&mut out, &rows).map_err(Error::Output)?;
             }
