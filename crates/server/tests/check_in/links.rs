@@ -40,7 +40,8 @@ fn a_host_that_is_none_never_reaches_the_answer() {
     let stage = Stage::new();
     stage.publish("1.1.0", &image(10));
     let long = "x".repeat(300);
-    let hosts = ["a\"b", "a\\b", "a b", "a/b", "a?b", "a<b", "\u{fc}mlaut", "", "a\tb", &long, "user@host", "a#b"];
+    let hosts =
+        ["a\"b", "a\\b", "a b", "a/b", "a?b", "a<b", "\u{fc}mlaut", "", "a\tb", &long, "user@host", "a#b"];
     for (n, host) in hosts.into_iter().enumerate() {
         if let Some(url) = offer_with_host(&stage, &format!("d{n}"), &format!("Host: {host}\r\n")) {
             assert!(url.starts_with("http://localhost/v1/artifacts/"), "{host:?}: {url}");

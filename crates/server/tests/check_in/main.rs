@@ -7,6 +7,8 @@ mod client;
 mod doors;
 mod links;
 mod native;
+mod page;
 mod stage;
 mod updaters;
+mod whole;
 mod wire;
