@@ -205,7 +205,7 @@ impl Config {
 /// Whether links can begin with this. One client knows no JSON escapes and no redirects, so it is kept plain.
 fn is_public_url(url: &str) -> bool {
     let host = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    host.is_some_and(|host| is_authority(host))
+    host.is_some_and(is_authority)
 }
 
 /// Whether a text is a plain host with an optional port.
