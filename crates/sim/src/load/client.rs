@@ -1,0 +1,145 @@
+//! HTTP/1.1 to one server: a connection that is kept, and made anew when it is lost.
+
+use super::LoadError;
+use http_body_util::{BodyExt, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::client::conn::http1::{SendRequest, handshake};
+use hyper::{Method, Request, Response, Uri};
+use hyper_util::rt::TokioIo;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, ServerName};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+/// How long a request may take until its answer begins.
+const ANSWER_TIME: Duration = Duration::from_secs(60);
+
+/// The server, and how to trust it.
+#[derive(Clone)]
+pub(super) struct Target {
+    host: String,
+    port: u16,
+    tls: Option<(TlsConnector, ServerName<'static>)>,
+}
+
+impl Target {
+    /// A server by its URL. `ca` is whom to trust for `https`.
+    pub(super) fn new(url: &str, ca: Option<&Path>) -> Result<Self, LoadError> {
+        let invalid = || LoadError::Url(url.to_owned());
+        let uri: Uri = url.parse().map_err(|_| invalid())?;
+        let host = uri.host().ok_or_else(invalid)?.trim_matches(['[', ']']).to_owned();
+        let (port, tls) = match uri.scheme_str() {
+            Some("http") => (80, None),
+            Some("https") => {
+                let ca = ca.ok_or(LoadError::NoCa)?;
+                let name = ServerName::try_from(host.clone()).map_err(|_| invalid())?;
+                (443, Some((connector(ca)?, name)))
+            }
+            Some(_) | None => return Err(invalid()),
+        };
+        Ok(Self { host, port: uri.port_u16().unwrap_or(port), tls })
+    }
+
+    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, LoadError> {
+        let failed = |source: std::io::Error| LoadError::Connect(source.into());
+        let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
+        stream.set_nodelay(true).map_err(failed)?;
+        match &self.tls {
+            None => Self::shake_hands(TokioIo::new(stream)).await,
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), stream).await.map_err(failed)?;
+                Self::shake_hands(TokioIo::new(stream)).await
+            }
+        }
+    }
+
+    async fn shake_hands<S>(stream: TokioIo<S>) -> Result<SendRequest<Full<Bytes>>, LoadError>
+    where
+        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
+    {
+        let (sender, connection) =
+            handshake(stream).await.map_err(|error| LoadError::Connect(error.into()))?;
+        // A connection that ends shows at the next request.
+        tokio::spawn(connection);
+        Ok(sender)
+    }
+}
+
+fn connector(ca: &Path) -> Result<TlsConnector, LoadError> {
+    let failed =
+        |source: Box<dyn std::error::Error + Send + Sync>| LoadError::Ca { path: ca.to_owned(), source };
+    let mut roots = tokio_rustls::rustls::RootCertStore::empty();
+    for certificate in CertificateDer::pem_file_iter(ca).map_err(|error| failed(error.into()))? {
+        let certificate = certificate.map_err(|error| failed(error.into()))?;
+        roots.add(certificate).map_err(|error| failed(error.into()))?;
+    }
+    let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+    let config = tokio_rustls::rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.into()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    Ok(TlsConnector::from(Arc::new(config)))
+}
+
+/// A connection, made when it is first needed and again when it is lost.
+pub(super) struct Client {
+    target: Target,
+    authorization: String,
+    sender: Option<SendRequest<Full<Bytes>>>,
+}
+
+impl Client {
+    pub(super) fn new(target: Target, token: &str) -> Self {
+        Self { target, authorization: format!("Bearer {token}"), sender: None }
+    }
+
+    /// Posts a body and reads the whole answer, which must be a success.
+    pub(super) async fn post(&mut self, path: &str, body: Vec<u8>) -> Result<Bytes, LoadError> {
+        let answer = self.send(Method::POST, path, body).await?;
+        let body = answer.into_body().collect().await.map_err(|error| LoadError::Exchange(error.into()))?;
+        Ok(body.to_bytes())
+    }
+
+    /// Asks for a link, whose bytes are read by the caller. The link carries its own credential.
+    pub(super) async fn get(&mut self, url: &str) -> Result<Incoming, LoadError> {
+        let uri: Uri = url.parse().map_err(|_| LoadError::Url(url.to_owned()))?;
+        let path = uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
+        Ok(self.send(Method::GET, &path, Vec::new()).await?.into_body())
+    }
+
+    async fn send(
+        &mut self,
+        method: Method,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<Response<Incoming>, LoadError> {
+        let failed = |error: Box<dyn std::error::Error + Send + Sync>| LoadError::Exchange(error);
+        let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
+            Some(sender) => sender,
+            None => self.target.connect().await?,
+        };
+        sender.ready().await.map_err(|error| failed(error.into()))?;
+        let mut request = Request::builder()
+            .method(&method)
+            .uri(path)
+            .header("host", format!("{}:{}", self.target.host, self.target.port));
+        if method == Method::POST {
+            request = request
+                .header("authorization", &self.authorization)
+                .header("content-type", "application/json");
+        }
+        let request = request.body(Full::from(body)).map_err(|error| failed(error.into()))?;
+        let answer = tokio::time::timeout(ANSWER_TIME, sender.send_request(request)).await;
+        let answer = answer.map_err(|error| failed(error.into()))?.map_err(|error| failed(error.into()))?;
+        self.sender = Some(sender);
+        if answer.status().is_success() {
+            Ok(answer)
+        } else {
+            Err(LoadError::Status(answer.status().as_u16()))
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! `updraft sim`: load on a real server by simulated devices.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use updraft_server::config::parse_duration;
+use updraft_sim::load::{self, Contract, LoadConfig, Summary};
+
+use crate::error::Error;
+use crate::output;
+
+const HELP: &str = "\
+The devices check in, download what they are offered, check it, and report the new version. They need a token of their
+product: `updraft token create --product P`. Without --rate each device comes when the server asks it to. An open
+loop: latency counts from when a check-in was due. Point it only at a server that is yours.";
+
+/// Options of `updraft sim`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = HELP)]
+pub(crate) struct Args {
+    /// How many devices
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    devices: u32,
+    /// Which contract they speak
+    #[arg(long, value_enum, default_value_t = Protocol::Checkin)]
+    protocol: Protocol,
+    /// The server's URL for devices
+    #[arg(long, default_value = "https://127.0.0.1:8443")]
+    url: String,
+    /// Whom to trust for https: the server's ca.pem
+    #[arg(long, value_name = "FILE")]
+    ca: Option<PathBuf>,
+    /// A token of the devices' product
+    #[arg(long, env = "UPDRAFT_TOKEN", hide_env_values = true)]
+    token: String,
+    /// The devices' product
+    #[arg(long, default_value = "simulated")]
+    product: String,
+    /// What they run at first
+    #[arg(long, default_value = "1.0.0")]
+    version: String,
+    /// What their IDs begin with
+    #[arg(long, value_name = "TEXT", default_value = "sim-")]
+    prefix: String,
+    /// On how many percent of them a new version does not become healthy
+    #[arg(long, value_name = "PERCENT", default_value_t = 0, value_parser = clap::value_parser!(u8).range(0..=100))]
+    failing: u8,
+    /// Check-ins per second over all devices [default: as the server asks for]
+    #[arg(long, value_name = "PER_SECOND")]
+    rate: Option<f64>,
+    /// Longest time between two check-ins of a device
+    #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_duration)]
+    interval: Duration,
+    /// Connections kept open
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    connections: u32,
+    /// When to end
+    #[arg(long, value_name = "TIME", default_value = "1m", value_parser = parse_duration)]
+    duration: Duration,
+    /// Print the summary as JSON
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Clone, Copy, clap::ValueEnum)]
+enum Protocol {
+    /// The native check-in
+    Checkin,
+    /// The check-in of the Ioto agent
+    Ioto,
+}
+
+/// Runs the load and prints how it went. Status 1 if a request failed.
+pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
+    let failed = |source| Error::Process { operation: "the simulation", source };
+    let json = args.json;
+    let config = LoadConfig {
+        url: args.url,
+        ca: args.ca,
+        token: args.token,
+        contract: match args.protocol {
+            Protocol::Checkin => Contract::Native,
+            Protocol::Ioto => Contract::Ioto,
+        },
+        devices: args.devices,
+        prefix: args.prefix,
+        product: args.product,
+        version: args.version,
+        failing_percent: args.failing,
+        rate: args.rate,
+        interval_max: args.interval,
+        connections: args.connections,
+        duration: args.duration,
+    };
+    let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(error.into()))?;
+    let summary = runtime.block_on(load::run(config)).map_err(|error| failed(error.into()))?;
+    if json { output::json(&summary)? } else { print(&summary)? }
+    Ok(if summary.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(summary: &Summary) -> Result<(), Error> {
+    let [median, p99, longest] = summary.latency_ms;
+    let (check_ins, rate) = (summary.check_ins, summary.check_ins_per_second);
+    output::line(&format!("{} devices, {:.1} s", summary.devices, summary.seconds))?;
+    output::line(&format!("check-ins   {check_ins} ({rate:.0} per second)"))?;
+    output::line(&format!("latency     median {median:.1} ms, 99 % {p99:.1} ms, longest {longest:.1} ms"))?;
+    output::line(&format!("updates     {} offered, {} MB downloaded", summary.offers, summary.bytes / 1_000_000))?;
+    for (version, count) in &summary.versions {
+        output::line(&format!("on {version:9}{count} devices"))?;
+    }
+    output::line(&format!("errors      {}", summary.errors))?;
+    summary.error_texts.iter().try_for_each(|text| output::line(&format!("  {text}")))
+}
