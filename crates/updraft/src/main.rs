@@ -17,6 +17,7 @@ mod policy;
 mod release;
 mod rollout;
 mod serve;
+mod sim;
 mod table;
 mod token;
 mod when;
@@ -46,6 +47,8 @@ enum Verb {
     Serve(serve::Args),
     /// Watch a small fleet take an update, from nothing, in a temporary folder
     Demo(demo::Args),
+    /// Drive a server with simulated devices
+    Sim(sim::Args),
     /// Add and look at releases
     Release(release::Args),
     /// Start, watch and steer rollouts
@@ -85,6 +88,7 @@ fn run(verb: Verb) -> Result<ExitCode, Error> {
     match verb {
         Verb::Serve(args) => serve::run(args),
         Verb::Demo(args) => demo::run(args),
+        Verb::Sim(args) => sim::run(args),
         Verb::Release(args) => release::run(&args),
         Verb::Rollout(args) => rollout::run(&args),
         Verb::Device(args) => device::run(&args),
