@@ -242,6 +242,9 @@ impl Auth {
             note: note[..note.floor_char_boundary(NOTE_BYTES_MAX)].to_owned(),
         };
         let mut tokens = self.store();
+        if self.shared.index.len() >= TOKENS_MAX {
+            return Err(AuthError::TooMany);
+        }
         tokens.insert(&row)?;
         self.shared.index.insert(&row.hash, &principal, expires);
         Ok((token, row))

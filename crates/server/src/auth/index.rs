@@ -72,6 +72,12 @@ impl Index {
         (slot.expires > seconds(now)).then(|| shard.principal(slot.name_at))?
     }
 
+    /// How many tokens there are, expired ones that nobody removed among them.
+    pub(super) fn len(&self) -> usize {
+        let count = |shard: &RwLock<Shard>| shard.read().unwrap_or_else(PoisonError::into_inner).slots.len();
+        self.shards.iter().map(count).sum()
+    }
+
     /// Gives back memory that growing left over; for the end of loading.
     pub(super) fn shrink(&self) {
         for shard in &self.shards {
@@ -173,9 +179,11 @@ mod tests {
         for number in 0..20_000 {
             index.insert(&digest(number), &device(number), None);
         }
+        assert_eq!(index.len(), 20_000);
         for number in (0..20_000).filter(|number| number % 4 != 0) {
             index.remove(&digest(number));
         }
+        assert_eq!(index.len(), 5_000);
         for number in 0..20_000 {
             let expected = (number % 4 == 0).then(|| device(number));
             assert_eq!(index.find(&digest(number), NOW), expected, "{number}");
