@@ -17,7 +17,8 @@ const ROOM_BYTES: u64 = 64 * 1024 * 1024;
 /// What a path leads to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Content {
-    File(Vec<u8>),
+    /// Shared between the many disks that hold the same.
+    File(Rc<Vec<u8>>),
     Link(PathBuf),
 }
 
@@ -49,7 +50,7 @@ enum Node {
 
 #[derive(Debug, Clone, Default)]
 struct Platter {
-    files: BTreeMap<Inode, Vec<u8>>,
+    files: BTreeMap<Inode, Rc<Vec<u8>>>,
     names: BTreeMap<PathBuf, Node>,
 }
 
@@ -60,7 +61,7 @@ enum Op {
 }
 
 /// What becomes of a pending operation in a cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Fate {
     Lost,
     Kept,
@@ -72,7 +73,7 @@ impl Platter {
     fn apply(&mut self, op: &Op, fate: Fate) {
         match op {
             Op::Write { inode, offset, bytes } => {
-                let file = self.files.entry(*inode).or_default();
+                let file = Rc::make_mut(self.files.entry(*inode).or_default());
                 let kept = match fate {
                     Fate::Lost => 0,
                     Fate::Half => bytes.len() / 2,
@@ -122,6 +123,10 @@ struct State {
     cut_at: Option<u64>,
     is_cut: bool,
     faults: Faults,
+    /// Which moment of the world it is, for those who ask later.
+    moment: usize,
+    /// What a cut at each change would leave, and in which moment; `None` where nobody asks.
+    cuts: Option<Vec<(usize, BTreeSet<Contents>)>>,
 }
 
 /// The disk. Clones are the same disk.
@@ -155,7 +160,8 @@ impl Disk {
 
     /// A disk that holds these files.
     pub(crate) fn with(files: &[(&str, &[u8])]) -> Self {
-        let contents = files.iter().map(|(path, bytes)| (PathBuf::from(path), Content::File(bytes.to_vec())));
+        let contents =
+            files.iter().map(|(path, bytes)| (PathBuf::from(path), Content::File(Rc::new(bytes.to_vec()))));
         Self::holding(&contents.collect(), Faults::default())
     }
 
@@ -163,6 +169,21 @@ impl Disk {
     pub(crate) fn cut_at(&self, at: u64) {
         let mut state = self.0.borrow_mut();
         state.cut_at = Some(state.changes + at);
+    }
+
+    /// Notes from here on what a cut at each change would leave.
+    pub(crate) fn note_cuts(&self) {
+        self.0.borrow_mut().cuts = Some(Vec::new());
+    }
+
+    /// Says which moment of the world it is.
+    pub(crate) fn set_moment(&self, moment: usize) {
+        self.0.borrow_mut().moment = moment;
+    }
+
+    /// What was noted.
+    pub(crate) fn noted_cuts(&self) -> Vec<(usize, BTreeSet<Contents>)> {
+        self.0.borrow_mut().cuts.take().unwrap_or_default()
     }
 
     pub(crate) fn is_cut(&self) -> bool {
@@ -180,9 +201,7 @@ impl Disk {
 
     /// Every disk that a cut at this moment may leave.
     pub(crate) fn after_cut(&self) -> BTreeSet<Contents> {
-        let state = self.0.borrow();
-        let fates = fates(&state.pending);
-        fates.into_iter().map(|fates| survivor(&state.durable, &state.pending, &fates)).collect()
+        self.0.borrow().after_cut()
     }
 
     fn change(&self, op: Op) -> io::Result<()> {
@@ -202,6 +221,11 @@ impl Disk {
 }
 
 impl State {
+    fn after_cut(&self) -> BTreeSet<Contents> {
+        let fates = fates(&self.pending);
+        fates.into_iter().map(|fates| survivor(&self.durable, &self.pending, &fates)).collect()
+    }
+
     /// Counts a change, or lets the power go.
     fn count(&mut self) -> io::Result<()> {
         if self.cut_at == Some(self.changes) {
@@ -211,6 +235,10 @@ impl State {
             return Err(io::Error::other("the power is gone"));
         }
         self.changes += 1;
+        if self.cuts.is_some() {
+            let left = (self.moment, self.after_cut());
+            self.cuts.get_or_insert_default().push(left);
+        }
         Ok(())
     }
 
@@ -225,9 +253,9 @@ impl State {
 
 /// Which operations survive: none, all, each alone, each missing, every prefix; and each of these with one write
 /// torn.
-fn fates(pending: &[Op]) -> Vec<Vec<Fate>> {
+fn fates(pending: &[Op]) -> BTreeSet<Vec<Fate>> {
     let count = pending.len();
-    let mut all = vec![vec![Fate::Lost; count], vec![Fate::Kept; count]];
+    let mut all = BTreeSet::from([vec![Fate::Lost; count], vec![Fate::Kept; count]]);
     for i in 0..count {
         let prefix = |end: usize| (0..count).map(move |j| if j < end { Fate::Kept } else { Fate::Lost });
         let mut alone = vec![Fate::Lost; count];
@@ -240,7 +268,7 @@ fn fates(pending: &[Op]) -> Vec<Vec<Fate>> {
                 for fates in [vec![Fate::Kept; count], vec![Fate::Lost; count], prefix(i).collect()] {
                     let mut fates: Vec<Fate> = fates;
                     fates[i] = torn;
-                    all.push(fates);
+                    all.insert(fates);
                 }
             }
         }
@@ -279,7 +307,7 @@ fn is_record(path: &Path) -> bool {
 impl Storage for Disk {
     fn read(&mut self, path: &Path, bytes_max: u64) -> io::Result<Option<Vec<u8>>> {
         let Ok(inode) = self.inode(path) else { return Ok(None) };
-        let bytes = self.0.borrow().live.files.get(&inode).cloned().unwrap_or_default();
+        let bytes = self.0.borrow().live.files.get(&inode).map_or_else(Vec::new, |bytes| bytes.to_vec());
         if bytes.len() as u64 > bytes_max {
             return Err(io::Error::from(io::ErrorKind::FileTooLarge));
         }
@@ -289,7 +317,7 @@ impl Storage for Disk {
     fn read_at(&mut self, path: &Path, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
         let inode = self.inode(path)?;
         let state = self.0.borrow();
-        let bytes = state.live.files.get(&inode).map_or(&[][..], Vec::as_slice);
+        let bytes = state.live.files.get(&inode).map_or(&[][..], |bytes| bytes.as_slice());
         let rest = bytes.get(offset as usize..).unwrap_or_default();
         let length = rest.len().min(buffer.len());
         buffer[..length].copy_from_slice(&rest[..length]);
@@ -341,7 +369,7 @@ impl Storage for Disk {
         let node = node.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;
         let in_place = self.0.borrow().faults.records_in_place && is_record(from);
         if let (true, Node::File(new), Ok(old)) = (in_place, &node, self.inode(to)) {
-            let bytes = self.0.borrow().live.files.get(new).cloned().unwrap_or_default();
+            let bytes = self.0.borrow().live.files.get(new).map_or_else(Vec::new, |bytes| bytes.to_vec());
             return self.change(Op::Write { inode: old, offset: 0, bytes });
         }
         let changes = vec![(from.to_owned(), None), (to.to_owned(), Some(node))];

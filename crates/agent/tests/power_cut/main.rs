@@ -33,12 +33,15 @@ struct Explorer {
 }
 
 impl Explorer {
-    /// Runs from a disk to rest, then again with a cut at every change, and on from every disk that leaves.
+    /// Runs from a disk to rest, and on from every disk that a cut at any change on the way would leave.
     fn explore(&mut self, world: &World, contents: &Contents, depth: u32) -> Result<(), Broken> {
         let mut uncut = world.clone();
         let disk = world::disk(contents, self.faults);
+        if depth > 0 {
+            disk.note_cuts();
+        }
         let Ended::AtRest(confirmed) = uncut.run(&disk)? else { unreachable!("nothing cuts this run") };
-        let changes = disk.changes();
+        let noted = disk.noted_cuts();
         invariants::at_rest(&uncut, &mut disk.clone(), &disk.live(), confirmed.as_deref())?;
         let cuts = u64::from(self.cuts_max - depth);
         let lost_max = CHECKPOINT_BYTES + PIECE_BYTES as u64;
@@ -47,22 +50,23 @@ impl Explorer {
         if depth == 0 {
             return Ok(());
         }
-        for at in 0..changes {
-            let mut cut = world.clone();
-            let disk = world::disk(contents, self.faults);
-            disk.cut_at(at);
-            let Ended::Cut = cut.run(&disk)? else { return Err(format!("change {at} came later")) };
+        for (at, (moment, disks)) in noted.into_iter().enumerate() {
             self.explored.cuts += 1;
-            for left in disk.after_cut() {
-                if self.explored.seen.insert(left.clone()) {
-                    invariants::on_disk(&left, world.scenario)
-                        .map_err(|broken| format!("{broken}, cut at {at}"))?;
-                }
-                if self.explored.disks.insert((left.clone(), cut.key(), depth)) {
-                    self.explore(&cut, &left, depth - 1)
-                        .map_err(|broken| format!("{broken}, cut at {at}"))?;
-                }
+            for left in disks {
+                let cut = uncut.moment(moment);
+                self.go_on(cut, left, depth).map_err(|broken| format!("{broken}, cut at {at}"))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Goes on from a disk that a cut has left.
+    fn go_on(&mut self, cut: &World, left: Contents, depth: u32) -> Result<(), Broken> {
+        if self.explored.seen.insert(left.clone()) {
+            invariants::on_disk(&left, cut.scenario)?;
+        }
+        if self.explored.disks.insert((left.clone(), cut.key(), depth)) {
+            self.explore(cut, &left, depth - 1)?;
         }
         Ok(())
     }
@@ -118,7 +122,7 @@ fn without_ledger(quality: Quality) {
         disk.cut_at(at);
         cut.run(&disk).unwrap();
         for mut left in disk.after_cut() {
-            for ledger in [None, Some(Content::File(b"\xFF\xFF\xFF\xFF".to_vec()))] {
+            for ledger in [None, Some(Content::File(b"\xFF\xFF\xFF\xFF".to_vec().into()))] {
                 left.remove(Path::new("/state/ledger.rec"));
                 left.extend(ledger.map(|garbage| ("/state/ledger.rec".into(), garbage)));
                 let disk = world::disk(&left, Faults::default());

@@ -84,6 +84,8 @@ pub(crate) struct World {
     pub(crate) served: u64,
     boots: u32,
     check_ins: u32,
+    /// What it was like before each change of it in this run.
+    moments: Vec<Self>,
 }
 
 /// How a run ended.
@@ -109,11 +111,33 @@ impl From<Broken> for Stop {
 
 impl World {
     pub(crate) fn new(scenario: Scenario) -> Self {
-        Self { scenario, noted: None, last_words: None, served: 0, boots: 0, check_ins: 0 }
+        Self {
+            scenario,
+            noted: None,
+            last_words: None,
+            served: 0,
+            boots: 0,
+            check_ins: 0,
+            moments: Vec::new(),
+        }
     }
 
     pub(crate) fn has_noted_end(&self) -> bool {
         self.noted.is_some()
+    }
+
+    /// Notes what the world is like, for cuts that happen from here on.
+    fn mark(&mut self, disk: &Disk) {
+        let moments = std::mem::take(&mut self.moments);
+        let bare = self.clone();
+        self.moments = moments;
+        disk.set_moment(self.moments.len());
+        self.moments.push(bare);
+    }
+
+    /// What the world was like in a moment of the last run.
+    pub(crate) fn moment(&self, moment: usize) -> &Self {
+        &self.moments[moment]
     }
 
     /// What tells two worlds apart, beside their disks.
@@ -124,6 +148,8 @@ impl World {
     /// Runs the device until nothing is left to do, or the power goes.
     pub(crate) fn run(&mut self, disk: &Disk) -> Result<Ended, Broken> {
         (self.boots, self.check_ins) = (0, 0);
+        self.moments.clear();
+        self.mark(disk);
         loop {
             self.boots += 1;
             invariants::i6_not_too_often(self.boots, self.check_ins)?;
@@ -150,10 +176,10 @@ impl World {
             let more = match effects.pop_front() {
                 Some(Effect::Restart) => return Ok(None),
                 Some(Effect::Probe) if self.crashes(&session) => return Ok(None),
-                Some(effect) => self.play(&mut session, effect, &mut health_passed)?,
+                Some(effect) => self.play(disk, &mut session, effect, &mut health_passed)?,
                 None => {
                     let is_over = self.noted.is_some() && session.updater().status(None).is_none();
-                    let more = self.check_in(&mut session)?;
+                    let more = self.check_in(disk, &mut session)?;
                     if is_over && more.is_empty() && !disk.is_cut() {
                         return Ok(Some(session.updater().confirmed().map(str::to_owned)));
                     }
@@ -180,12 +206,13 @@ impl World {
 
     fn play(
         &mut self,
+        disk: &Disk,
         session: &mut Session<Disk>,
         effect: Effect,
         health_passed: &mut bool,
     ) -> Result<Vec<Effect>, Stop> {
         match effect {
-            Effect::Fetch => self.fetch(session),
+            Effect::Fetch => self.fetch(disk, session),
             Effect::AwaitApply => tell(session, Event::ApplyNow),
             Effect::Probe => {
                 let is_healthy = self.scenario.is_good();
@@ -196,25 +223,26 @@ impl World {
                     tell(session, Event::TrialOver("not healthy".into()))
                 }
             }
-            Effect::CheckIn => self.check_in(session),
+            Effect::CheckIn => self.check_in(disk, session),
             Effect::Apply(_) | Effect::Restart => unreachable!("not with slots; handled by the caller"),
             Effect::StopFetch | Effect::Announce(_) | Effect::Note(_) => Ok(Vec::new()),
         }
     }
 
-    fn fetch(&mut self, session: &mut Session<Disk>) -> Result<Vec<Effect>, Stop> {
+    fn fetch(&mut self, disk: &Disk, session: &mut Session<Disk>) -> Result<Vec<Effect>, Stop> {
         let Some(wanted) = session.wanted() else { return Ok(Vec::new()) };
         let is_same = wanted.etag.as_deref() == Some(ETAG);
         let offset = if is_same { usize::try_from(wanted.offset).unwrap() } else { 0 };
         let mut effects = done(session.handle_fetch_begun(offset as u64, Some(ETAG.into())))?;
         for piece in new_image()[offset..].chunks(PIECE_BYTES) {
             self.served += piece.len() as u64;
+            self.mark(disk);
             effects.extend(done(session.handle_bytes(piece))?);
         }
         Ok(effects)
     }
 
-    fn check_in(&mut self, session: &mut Session<Disk>) -> Result<Vec<Effect>, Stop> {
+    fn check_in(&mut self, disk: &Disk, session: &mut Session<Disk>) -> Result<Vec<Effect>, Stop> {
         self.check_ins += 1;
         invariants::i6_not_too_often(self.boots, self.check_ins)?;
         let update = session.updater().status(session.progress());
@@ -225,6 +253,7 @@ impl World {
         }
         let version = session.updater().running().to_owned();
         self.last_words = Some((version, self.noted.as_ref().map(|end| end.state)));
+        self.mark(disk);
         let assignment = if self.noted.is_some() { None } else { Some(assignment()) };
         let answer = CheckInAnswer { next_check_in_s: 1, assignment, noted: end.map(|end| end.job) };
         tell(session, Event::Answered(Box::new(answer)))
@@ -288,10 +317,10 @@ pub(crate) fn first_disk(scenario: Scenario) -> Contents {
     }
     Session::open(disk.clone(), settings()).unwrap();
     let mut contents = disk.live();
-    let files = FOREIGN.map(|(path, bytes)| (PathBuf::from(path), Content::File(bytes.to_vec())));
+    let files = FOREIGN.map(|(path, bytes)| (PathBuf::from(path), Content::File(bytes.to_vec().into())));
     contents.extend(files);
     if scenario.start == Start::SlotA {
-        contents.insert("/slots/a/image".into(), Content::File(factory_image()));
+        contents.insert("/slots/a/image".into(), Content::File(factory_image().into()));
         contents.insert("/slots/current".into(), Content::Link("a".into()));
     }
     contents
