@@ -13,6 +13,8 @@ const PAUSE_MS: (u64, u64) = (15_000, 240_000);
 const CLOCK_STEP_MS_MAX: u64 = 30 * 60 * 1_000;
 /// One device in so many may fall silent for ever.
 const SILENT_ONE_IN: usize = 6;
+/// What somebody has flashed by hand who tries what is not released yet: newer than any release.
+const UNRELEASED_VERSION: &str = "9.0.0";
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,8 +59,10 @@ impl Faults {
         Self { random, devices, silent: 0, restores, clock_steps }
     }
 
-    fn draw(&mut self) -> Fault {
-        let device = self.random.index(self.devices);
+    /// A fault; half of those of devices hit one of the `busy`, where there is more to break.
+    fn draw(&mut self, busy: &[usize]) -> Fault {
+        let any = self.random.index(self.devices);
+        let device = self.random.pick(busy).copied().filter(|_| self.random.chance(500)).unwrap_or(any);
         match self.random.below(20) {
             0 => Fault::Crash,
             1 | 2 => Fault::CrashInTurn(Crash::BeforeCommit),
@@ -86,7 +90,8 @@ impl World {
         }
         let pause = self.random.between(PAUSE_MS.0, PAUSE_MS.1);
         self.at(self.now + pause, Event::Fault);
-        let fault = self.faults.draw();
+        let busy: Vec<usize> = (0..self.devices.len()).filter(|device| self.is_busy(*device)).collect();
+        let fault = self.faults.draw(&busy);
         self.truth.count("faults");
         self.truth.tell(self.now, &format!("fault: {fault:?}"));
         match fault {
@@ -110,6 +115,11 @@ impl World {
                 self.truth.devices[device].is_silent = true;
             }
         }
+    }
+
+    fn is_busy(&self, device: usize) -> bool {
+        let id = &self.truth.devices[device].id;
+        self.books.rows().any(|row| row.execution.device == *id && row.execution.state.is_open())
     }
 
     /// Lets a crashed server start again.

@@ -325,6 +325,9 @@ impl World {
         if let Some(told) = told {
             self.check_told(device, &told);
             self.truth.allow(device, &told.version);
+            if told.goes_back {
+                self.truth.allow_back(device, &told.version);
+            }
         }
         if let Some(job) = noted {
             self.check_noted(device, &job);

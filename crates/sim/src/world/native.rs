@@ -216,7 +216,7 @@ impl Native {
                 }
             }
             Err(error) => {
-                io.truth.complain(format!("{}'s agent fails: {error}: {error:?}", self.identity.id))
+                io.truth.complain(format!("{}'s agent fails: {error}: {error:?}", self.identity.id));
             }
         }
     }

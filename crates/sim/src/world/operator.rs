@@ -81,7 +81,7 @@ pub(super) struct Operator {
     products: Vec<ProductName>,
     /// Versions released so far, oldest first.
     versions: BTreeMap<ProductName, Vec<Version>>,
-    rollouts: Vec<RolloutId>,
+    rollouts: Vec<(RolloutId, ProductName, Version)>,
 }
 
 impl Operator {
@@ -100,14 +100,17 @@ impl Operator {
     pub(super) fn act(&mut self, clock: Timestamp, truth: &mut Truth) -> Vec<Command> {
         let Some(product) = self.random.pick(&self.products).cloned() else { return Vec::new() };
         let released = self.versions.get(&product).map_or(0, Vec::len);
-        let rollout = self.random.pick(&self.rollouts).cloned();
-        match (self.random.below(10), rollout) {
+        let started = self.random.pick(&self.rollouts).cloned();
+        match (self.random.below(10), started) {
             (0..=3, _) | (_, None) if released < RELEASES_MAX => self.release(clock, &product, truth),
-            (4, _) => self.start_again(clock, &product),
-            (5, Some(rollout)) => vec![Command::Pause(rollout)],
-            (6 | 7, Some(rollout)) => vec![Command::Resume(rollout)],
-            (8, Some(rollout)) => vec![Command::Abort(rollout)],
-            (_, Some(rollout)) => vec![Command::Retry(rollout)],
+            (4, Some((rollout, ..))) => vec![Command::Pause(rollout)],
+            (5 | 6, Some((rollout, ..))) => vec![Command::Resume(rollout)],
+            (7, Some((rollout, ..))) => vec![Command::Abort(rollout)],
+            // Once more, with another plan.
+            (8, Some((rollout, product, version))) => {
+                vec![Command::Abort(rollout), self.start(clock, &product, version)]
+            }
+            (_, Some((rollout, ..))) => vec![Command::Retry(rollout)],
             (_, None) => Vec::new(),
         }
     }
@@ -152,16 +155,10 @@ impl Operator {
         commands
     }
 
-    fn start_again(&mut self, clock: Timestamp, product: &ProductName) -> Vec<Command> {
-        let versions = self.versions.get(product).map_or(&[][..], Vec::as_slice);
-        let Some(version) = self.random.pick(versions).cloned() else { return Vec::new() };
-        vec![self.start(clock, product, version)]
-    }
-
     fn start(&mut self, clock: Timestamp, product: &ProductName, version: Version) -> Command {
         // Never used twice, as the server's own are not, whatever it is put back to.
         let id: RolloutId = format!("r{}", self.rollouts.len() + 1).parse().expect("made to be an ID");
-        self.rollouts.push(id.clone());
+        self.rollouts.push((id.clone(), product.clone(), version.clone()));
         let plan = self.plan(clock);
         Command::Start(Box::new(NewRollout { id, product: product.clone(), version, plan }))
     }

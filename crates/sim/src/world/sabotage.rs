@@ -8,7 +8,7 @@ use updraft_core::report::{Report, Word};
 pub enum Sabotage {
     /// The server answers before, and whether or not, the batch is durable.
     AnswersBeforeCommit,
-    /// The check-in door takes "installed, about to restart" for "runs the new version".
+    /// The check-in door takes "installed", or "on trial", for "runs the new version".
     TakesInstalledForUpdated,
     /// The check-in door counts every check-in as a start of the device: the old version looks like a fall-back.
     CountsCheckInsAsStarts,
@@ -48,10 +48,11 @@ impl Sabotage {
         let word = report.progress.as_ref().map(|progress| progress.word);
         match self {
             Self::TakesInstalledForUpdated => {
-                if word == Some(Word::Rebooting)
-                    && let (Some(description), Some(target)) = (&mut report.description, target)
-                {
+                let is_installed =
+                    matches!(word, Some(Word::Downloaded | Word::Installing | Word::Rebooting | Word::Trial));
+                if is_installed && let (Some(description), Some(target)) = (&mut report.description, target) {
                     target.clone_into(&mut description.version);
+                    report.progress = None;
                 }
             }
             Self::CountsCheckInsAsStarts => {

@@ -12,6 +12,7 @@ use updraft_core::fleet::{Assignment, Error, Fleet, Offer};
 use updraft_core::id::DeviceId;
 use updraft_core::position::position;
 use updraft_core::report::{Progress, Report, Word};
+use updraft_core::rollout::Downgrade;
 use updraft_core::time::Timestamp;
 use updraft_server::protocols::http::check_in::{self, Said};
 use updraft_server::protocols::http::schedule::next_check_in_s;
@@ -53,6 +54,8 @@ struct Decision {
 pub(super) struct Told {
     pub(super) job: JobId,
     pub(super) version: String,
+    /// Whether the device may go back to it.
+    pub(super) goes_back: bool,
 }
 
 /// A check-in that led to nothing, and until when that holds.
@@ -303,10 +306,8 @@ impl Server {
             sabotage.distort(&mut said.report, target.as_deref(), self.check_ins);
         }
         fleet.report(clock, &said.device, &said.report)?;
-        let asked_at = match self.sabotage {
-            Some(Sabotage::OffersFromTomorrow) => clock.plus(Duration::from_secs(86_400)),
-            _ => clock,
-        };
+        let is_early = self.sabotage == Some(Sabotage::OffersFromTomorrow);
+        let asked_at = if is_early { clock.plus(Duration::from_secs(86_400)) } else { clock };
         let offer = fleet.offer(asked_at, &said.device)?;
         let response = self.render(clock, request, &said, &offer);
         let (told, nothing) = match &offer {
@@ -411,7 +412,11 @@ impl Answer {
 
 impl Told {
     fn of(assignment: &Assignment) -> Self {
-        Self { job: check_in::job(assignment), version: assignment.release.version.to_string() }
+        Self {
+            job: check_in::job(assignment),
+            version: assignment.release.version.to_string(),
+            goes_back: assignment.downgrade == Downgrade::Allowed,
+        }
     }
 }
 

@@ -2,7 +2,9 @@
 //!
 //! Simple on purpose, and knows nothing of how the server decides. Whatever the server claims is held against this.
 
+use super::policies::precedence;
 use sha2::{Digest, Sha256};
+use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use updraft_core::id::{DeviceId, ProductName};
 use updraft_core::position::stable_hash;
@@ -30,6 +32,10 @@ pub(super) struct DeviceTruth {
     pub(super) runs: Vec<Run>,
     /// Versions it may run: from the factory, by hand, or told by the server.
     allowed: BTreeSet<String>,
+    /// Versions it was told that it may go back to.
+    back: BTreeSet<String>,
+    /// What it ran last for good: nothing may take it below, unless told so.
+    floor: Option<String>,
     settled: BTreeSet<String>,
     fell_back: BTreeSet<String>,
     /// It will never speak again.
@@ -42,6 +48,8 @@ impl DeviceTruth {
             id,
             runs: Vec::new(),
             allowed: BTreeSet::new(),
+            back: BTreeSet::new(),
+            floor: None,
             settled: BTreeSet::new(),
             fell_back: BTreeSet::new(),
             is_silent: false,
@@ -51,6 +59,14 @@ impl DeviceTruth {
     /// The version that runs, or ran last.
     pub(super) fn version(&self) -> &str {
         self.runs.last().map_or("", |run| run.version.as_str())
+    }
+
+    /// It runs a version for good. Whether that is older than what it ran, and nobody told it to go back.
+    fn is_taken_back(&mut self) -> bool {
+        let version = self.version().to_owned();
+        let floor = self.floor.replace(version.clone());
+        let is_older = floor.is_some_and(|floor| precedence(&version, &floor) == Some(Ordering::Less));
+        is_older && !self.back.contains(&version)
     }
 
     /// Whether it ran a version, not on trial, at some moment between two.
@@ -150,6 +166,21 @@ impl Truth {
         self.devices[device].allowed.insert(version.to_owned());
     }
 
+    /// A device may go back to a version from here on.
+    pub(super) fn allow_back(&mut self, device: usize, version: &str) {
+        self.devices[device].back.insert(version.to_owned());
+    }
+
+    /// A device runs its version for good.
+    fn settles_on(&mut self, device: usize) {
+        let truth = &mut self.devices[device];
+        let before = truth.floor.clone();
+        if truth.is_taken_back() {
+            let complaint = format!("{} is taken back from {before:?} to {}", truth.id, truth.version());
+            self.complaints.push(complaint);
+        }
+    }
+
     /// A device starts.
     pub(super) fn starts(&mut self, now: u64, device: usize, version: &str, on_trial: bool, boot: u64) {
         let truth = &mut self.devices[device];
@@ -165,6 +196,9 @@ impl Truth {
         let line = format!("{} starts {version} (trial: {on_trial}, boot {boot})", truth.id);
         truth.runs.push(run);
         self.tell(now, &line);
+        if !on_trial {
+            self.settles_on(device);
+        }
         self.count("starts");
     }
 
@@ -187,6 +221,7 @@ impl Truth {
         }
         self.stops(now, device);
         self.devices[device].runs.push(Run { since: now, until: None, on_trial: false, ..run });
+        self.settles_on(device);
         let line = format!("{} confirms {}", self.devices[device].id, self.devices[device].version());
         self.tell(now, &line);
     }
@@ -228,6 +263,7 @@ impl Truth {
         self.stops(now, device);
         self.allow(device, version);
         self.devices[device].settled.clear();
+        self.devices[device].floor = None;
         let line = format!("{} is flashed by hand with {version}", self.devices[device].id);
         self.tell(now, &line);
         self.count("flashed by hand");
