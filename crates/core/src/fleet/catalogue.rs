@@ -89,7 +89,8 @@ impl Index {
             .filter(move |(name, _)| product.is_none_or(|product| *name == product))
             .flat_map(move |(name, releases)| {
                 let passed = after.filter(|(product, _)| product == name);
-                let from = passed.map_or(Bound::Unbounded, |(_, version)| Bound::Excluded(Reverse(version.clone())));
+                let from =
+                    passed.map_or(Bound::Unbounded, |(_, version)| Bound::Excluded(Reverse(version.clone())));
                 releases.range((from, Bound::Unbounded)).map(|(_, entry)| &entry.release)
             })
     }

@@ -5,6 +5,7 @@ use crate::device::Device;
 use crate::execution::Execution;
 use crate::id::{DeviceId, RolloutId};
 use crate::rollout::{RolloutState, Survey};
+use crate::state::Tally;
 use crate::store::Store;
 use crate::time::Timestamp;
 
@@ -22,7 +23,8 @@ pub(super) struct Surveys {
 #[derive(Debug)]
 struct Progress {
     rollout: RolloutId,
-    generation: u64,
+    /// How the rollout's executions stood when the look began.
+    tally: Tally,
     after: Option<DeviceId>,
     due: u64,
 }
@@ -70,20 +72,21 @@ impl<S: Store> Fleet<S> {
             running().find(|rollout| last.is_none_or(|last| rollout.id > *last)).or(running().next())?;
         let rollout = next.id.clone();
         self.surveys.last = Some(rollout.clone());
-        Some(Progress { rollout, generation: self.generation, after: None, due: 0 })
+        let tally = self.tallies.get(&rollout).copied().unwrap_or_default();
+        Some(Progress { rollout, tally, after: None, due: 0 })
     }
 
     fn finish_survey(&mut self, now: Timestamp, progress: &Progress) {
-        let in_flight = self.tallies.get(&progress.rollout).map_or(0, crate::state::Tally::in_flight);
+        let tally = self.tallies.get(&progress.rollout).copied().unwrap_or_default();
         let Some(rollout) = self.index.rollout_mut(&progress.rollout) else { return };
         let known = rollout.survey;
         rollout.survey = Some(Survey { at: now, due: progress.due });
         let complete = rollout.state == RolloutState::Running
             && progress.due == 0
-            && in_flight == 0
+            && tally.in_flight() == 0
             && rollout.plan.all_waves_open(now)
-            // Something changed while the look was under way: it proves nothing.
-            && progress.generation == self.generation;
+            // If an execution moved while the look was under way, it may have been looked at before and be due since.
+            && tally == progress.tally;
         if complete {
             self.set_rollout_state(now, &progress.rollout, RolloutState::Completed, "no known device is due");
         } else if known.map(|survey| survey.due) != Some(progress.due) {

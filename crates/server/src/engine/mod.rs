@@ -89,6 +89,18 @@ pub struct Engine {
     shared: Arc<Shared>,
 }
 
+/// Ends the process if the engine panics. A server without its engine would refuse every device for ever, while all it
+/// has answered for is in the store: whoever supervises it starts it anew.
+struct AbortOnPanic;
+
+impl Drop for AbortOnPanic {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            std::process::abort();
+        }
+    }
+}
+
 /// The running engine. Wait for it after the last handle is gone: it then has written everything.
 pub struct Running {
     thread: std::thread::JoinHandle<()>,
@@ -122,7 +134,10 @@ impl Engine {
         let worker = thread::Worker::new(fleet, queue, shared.clone());
         let thread = std::thread::Builder::new()
             .name("engine".to_owned())
-            .spawn(move || worker.run())
+            .spawn(move || {
+                let _guard = AbortOnPanic;
+                worker.run();
+            })
             .map_err(|source| {
                 let operation = "start the engine thread";
                 updraft_core::fleet::Error::Store(StoreError { operation, source: source.into() })
