@@ -8,6 +8,7 @@ pub mod artifacts;
 pub mod auth;
 pub mod config;
 pub mod engine;
+pub mod interval;
 pub mod listen;
 pub mod pki;
 pub mod protocols;

@@ -2,7 +2,7 @@
 
 use crate::api;
 use crate::artifacts::serve::Downloads;
-use crate::artifacts::{self, Artifacts, LinkSigner, UploadLimits};
+use crate::artifacts::{self, ARTIFACTS_FOLDER, Artifacts, LINK_KEYS_FILE, LinkSigner, UploadLimits};
 use crate::auth::{Auth, AuthError};
 use crate::config::Config;
 use crate::engine::clock::Clock;
@@ -16,11 +16,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use updraft_core::time::Timestamp;
-
-/// The folder of artifacts within the data folder.
-pub const ARTIFACTS_FOLDER: &str = "artifacts";
-/// The file of keys that sign links, within the data folder.
-pub const LINK_KEYS_FILE: &str = "link.keys";
 
 /// Why the server did not start, or did not go on.
 #[derive(Debug, thiserror::Error)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use updraft_server::config::parse_duration;
+use updraft_server::interval::parse_duration;
 use updraft_sim::load::{self, Contract, LoadConfig, Summary};
 
 use crate::error::Error;
@@ -95,7 +95,11 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
     };
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(error.into()))?;
     let summary = runtime.block_on(load::run(config)).map_err(|error| failed(error.into()))?;
-    if json { output::json(&summary)? } else { print(&summary)? }
+    if json {
+        output::json(&summary)?
+    } else {
+        print(&summary)?
+    }
     Ok(if summary.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -105,7 +109,11 @@ fn print(summary: &Summary) -> Result<(), Error> {
     output::line(&format!("{} devices, {:.1} s", summary.devices, summary.seconds))?;
     output::line(&format!("check-ins   {check_ins} ({rate:.0} per second)"))?;
     output::line(&format!("latency     median {median:.1} ms, 99 % {p99:.1} ms, longest {longest:.1} ms"))?;
-    output::line(&format!("updates     {} offered, {} MB downloaded", summary.offers, summary.bytes / 1_000_000))?;
+    output::line(&format!(
+        "updates     {} offered, {} MB downloaded",
+        summary.offers,
+        summary.bytes / 1_000_000
+    ))?;
     for (version, count) in &summary.versions {
         output::line(&format!("on {version:9}{count} devices"))?;
     }

@@ -118,7 +118,7 @@ mod tests {
     fn durations_and_times_read_back_as_they_were_written() {
         for seconds in [1, 59, 60, 3_600, 93_600, 100_000] {
             let text = duration(Duration::from_secs(seconds));
-            assert_eq!(crate::config::parse_duration(&text), Ok(Duration::from_secs(seconds)), "{text}");
+            assert_eq!(crate::interval::parse_duration(&text), Ok(Duration::from_secs(seconds)), "{text}");
         }
         assert_eq!(duration(Duration::from_secs(26 * 3600)), "26h");
         assert_eq!(time(Timestamp::from_millis(1_772_366_400_123)), "2026-03-01T12:00:00.123Z");

@@ -11,7 +11,7 @@ use updraft_core::time::Timestamp;
 use updraft_wire::operator::{PAGE_ITEMS_DEFAULT, PAGE_ITEMS_MAX, REQUEST_BYTES_MAX};
 
 use super::refusal::Refusal;
-use crate::config::parse_duration;
+use crate::interval::parse_duration;
 use crate::listen::read_body;
 
 /// How long a JSON body may take to come.

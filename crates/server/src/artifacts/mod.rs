@@ -32,6 +32,11 @@ pub(crate) use keyring::{MODE_PUBLIC, MODE_SECRET, write_durable, write_private}
 pub use link::{LinkClaims, LinkError, LinkSigner};
 pub use upload::{PutError, UploadLimits};
 
+/// The folder of artifacts within the data folder.
+pub const ARTIFACTS_FOLDER: &str = "artifacts";
+/// The file of keys that sign links, within the data folder.
+pub const LINK_KEYS_FILE: &str = "link.keys";
+
 /// Prefix of the finished artifacts: `sha256/ab/abcd…`, cut after two digits so that no folder holds them all.
 const FINISHED: &str = "sha256";
 /// Prefix of uploads under way; what a crash leaves is only here.

@@ -13,8 +13,22 @@ const PAGE: &str = include_str!("../../../../../docs/operating/api.md");
 const SHOWN_VERSION: &str = "0.1.0";
 /// Fields whose values differ from run to run.
 const VOLATILE: [&str; 16] = [
-    "id", "token", "created", "state_since", "starts", "at", "since", "opened", "changed", "deadline", "first_seen",
-    "expires", "revoked", "now", "link", "why",
+    "id",
+    "token",
+    "created",
+    "state_since",
+    "starts",
+    "at",
+    "since",
+    "opened",
+    "changed",
+    "deadline",
+    "first_seen",
+    "expires",
+    "revoked",
+    "now",
+    "link",
+    "why",
 ];
 /// Fields that come some time later, at the server's pace.
 const LATER: [&str; 3] = ["due", "surveyed", "last_seen"];

@@ -1,7 +1,7 @@
 //! The `[check_in]` section of the configuration.
 
 use crate::artifacts::LINK_LIFE_SECONDS_MAX;
-use crate::config::Interval;
+use crate::interval::Interval;
 use serde::Deserialize;
 use std::time::Duration;
 

@@ -13,7 +13,7 @@ pub(super) const SMALL_FILES: [&str; 6] = [
     CA_KEY_FILE,
     SERVER_FILE,
     SERVER_KEY_FILE,
-    crate::serve::LINK_KEYS_FILE,
+    crate::artifacts::LINK_KEYS_FILE,
     crate::auth::OPERATOR_TOKEN_FILE,
 ];
 /// Largest of the small files, in bytes; real ones have a few thousand.
@@ -49,7 +49,7 @@ impl Kind {
 
 /// Where the artifact of a digest (64 lower-case hex digits) is, below the data folder.
 pub(super) fn artifact_name(sha256: &str) -> String {
-    format!("{}/sha256/{}/{sha256}", crate::serve::ARTIFACTS_FOLDER, &sha256[..2])
+    format!("{}/sha256/{}/{sha256}", crate::artifacts::ARTIFACTS_FOLDER, &sha256[..2])
 }
 
 /// Counts and hashes what passes, and tells how far it is.
