@@ -161,6 +161,22 @@ fn a_word_about_a_job_nobody_gave_is_noted_and_changes_nothing() {
 }
 
 #[test]
+fn a_late_report_is_noted_once_and_changes_nothing() {
+    let stage = Stage::new();
+    stage.publish("1.1.0", &image(10));
+    let token = stage.device_token("d");
+    let job = assigned(&stage, &token, &idle("d", "1.0.0", 1));
+    hear(&stage, &token, &idle("d", "1.1.0", 2));
+    let history = stage.device("d").history.len();
+    for _ in 0..3 {
+        let body = json!({ "success": false, "id": "d", "update": job }).to_string();
+        assert_eq!(stage.say("/tok/provision/updateReport", &token, body).status, 200);
+        assert_eq!(stage.stands("d"), ("succeeded".into(), None));
+        assert_eq!(stage.device("d").history.len(), history + 1);
+    }
+}
+
+#[test]
 fn the_next_check_in_is_within_half_and_one_and_a_half_intervals_and_spread() {
     let stage = Stage::new();
     let (_, token) = stage.token("product", PRODUCT);
