@@ -72,7 +72,8 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error + Send +
     }
     let mut stdout = std::io::stdout();
     // Nobody may be listening, which is no reason not to serve.
-    let _ = writeln!(stdout, "{line}, operators http://{}, data {}", addresses.operator, config.data().display());
+    let _ =
+        writeln!(stdout, "{line}, operators http://{}, data {}", addresses.operator, config.data().display());
     let _ = stdout.flush();
     server.serve(stop).await;
     Ok(())

@@ -56,7 +56,12 @@ impl Board {
     /// Leaves the rollout's last line standing.
     pub(super) fn finish(&self, status: &Status, devices: u64) {
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
-        self.say(&format!("{}: {} of {devices} devices ended: {}", status.version, ended(status), counts(status)));
+        self.say(&format!(
+            "{}: {} of {devices} devices ended: {}",
+            status.version,
+            ended(status),
+            counts(status)
+        ));
     }
 }
 

@@ -102,8 +102,21 @@ impl Stage {
         let token = server.product_token(PRODUCT)?;
         let agents = agents::start_all(folder.path(), &agent_program, &server, &token)?;
         let simulated = start_simulated(args.devices, folder.path(), &server, &token)?;
-        board.say(&format!("{} simulated devices and {} real agents run {FACTORY}", args.devices, agents.len()));
-        Ok(Self { args, interrupted, board, agents, simulated, server, image: agent_program, _folder: folder })
+        board.say(&format!(
+            "{} simulated devices and {} real agents run {FACTORY}",
+            args.devices,
+            agents.len()
+        ));
+        Ok(Self {
+            args,
+            interrupted,
+            board,
+            agents,
+            simulated,
+            server,
+            image: agent_program,
+            _folder: folder,
+        })
     }
 
     fn play(mut self) -> Result<ExitCode, Failure> {
@@ -113,7 +126,8 @@ impl Stage {
         self.watch(&first, devices)?;
         let second = self.bring(SECOND, "a second one, which does not become healthy on one agent")?;
         self.watch(&second, devices)?;
-        let all_well = verdict::print(&self.board, &self.server.client, &self.agents, &[&first, &second], devices)?;
+        let all_well =
+            verdict::print(&self.board, &self.server.client, &self.agents, &[&first, &second], devices)?;
         if !self.args.exit {
             self.stay_up()?;
         }
@@ -148,16 +162,22 @@ impl Stage {
         let image = image_of(&self.image, version)?;
         self.server.add_release(PRODUCT, version, &image)?;
         // The abort rule is off: the demonstration is about one device that fails, in a fleet as small as one likes.
-        let start = json!({ "product": PRODUCT, "version": version, "in_flight_max": 12, "abort_percent": 101 });
+        let start =
+            json!({ "product": PRODUCT, "version": version, "in_flight_max": 12, "abort_percent": 101 });
         let rollout: Rollout = self.server.client.post(&["rollouts"], &start)?;
-        self.board.say(&format!("{version}: {} MB published, rollout {} started", image.len() / 1_000_000, rollout.id));
+        self.board.say(&format!(
+            "{version}: {} MB published, rollout {} started",
+            image.len() / 1_000_000,
+            rollout.id
+        ));
         Ok(rollout.id)
     }
 
     /// Shows a rollout's progress until no device is due or under way.
     fn watch(&mut self, rollout: &str, devices: u64) -> Result<(), Failure> {
-        let deadline =
-            Instant::now() + ROLLOUT_TIME + ROLLOUT_TIME_PER_DEVICE * u32::try_from(devices).unwrap_or(u32::MAX);
+        let deadline = Instant::now()
+            + ROLLOUT_TIME
+            + ROLLOUT_TIME_PER_DEVICE * u32::try_from(devices).unwrap_or(u32::MAX);
         loop {
             self.check_interrupted()?;
             let status: Status = self.server.client.get(&["rollouts", rollout, "status"], &[])?;
@@ -173,7 +193,11 @@ impl Stage {
             }
             if status.state == "aborted" || Instant::now() >= deadline {
                 let counts = serde_json::to_string(&status.counts)?;
-                return Err(format!("rollout {rollout} did not end: it is {}, {counts}: {}", status.state, status.why).into());
+                return Err(format!(
+                    "rollout {rollout} did not end: it is {}, {counts}: {}",
+                    status.state, status.why
+                )
+                .into());
             }
             self.look_after_processes()?;
             std::thread::sleep(LOOK_EVERY);
@@ -190,7 +214,11 @@ impl Stage {
     fn stay_up(&mut self) -> Result<(), Failure> {
         self.board.say("");
         self.board.say("The server is up until Ctrl-C. In another terminal:");
-        self.board.say(&format!("  export UPDRAFT_URL={} UPDRAFT_DATA={}", self.server.operator_url, self.server.data.display()));
+        self.board.say(&format!(
+            "  export UPDRAFT_URL={} UPDRAFT_DATA={}",
+            self.server.operator_url,
+            self.server.data.display()
+        ));
         self.board.say("  updraft rollout ls");
         self.board.say(&format!("  updraft device explain {}", agents::FAILING));
         while !self.interrupted.load(Ordering::Acquire) {
@@ -233,7 +261,8 @@ fn beside_this_program(name: &str) -> Result<PathBuf, Failure> {
     if path.is_file() {
         return Ok(path);
     }
-    Err(format!("{} is not there; build it first: cargo build -p updraft -p updraft-agent", path.display()).into())
+    Err(format!("{} is not there; build it first: cargo build -p updraft -p updraft-agent", path.display())
+        .into())
 }
 
 /// The number of devices the server knows, of any product.

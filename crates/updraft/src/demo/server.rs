@@ -5,10 +5,12 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
+use updraft_server::auth::OPERATOR_TOKEN_FILE;
+use updraft_server::pki::CA_FILE;
+
 use super::process::Child;
 use super::{Failure, count_devices};
 use crate::client::Client;
-use crate::connection::{CA_FILE, TOKEN_FILE};
 
 /// Ports of the system's choice, and check-ins fast enough to watch.
 const CONFIG: &str = "\
@@ -47,7 +49,7 @@ impl DemoServer {
         let unclear = || format!("the server is not ready; it said: {line}");
         let device_url = url("https://").ok_or_else(unclear)?;
         let operator_url = url("http://").ok_or_else(unclear)?;
-        let token = std::fs::read_to_string(data.join(TOKEN_FILE))?;
+        let token = std::fs::read_to_string(data.join(OPERATOR_TOKEN_FILE))?;
         let client = Client::new(&operator_url, token.trim(), None)?;
         let ca = data.join(CA_FILE);
         Ok(Self { process, device_url, operator_url, data, ca, client })

@@ -42,7 +42,11 @@ pub(super) fn print(
             check(is_known, &line);
         }
     }
-    board.say(if all_well { "Every device ended as it should." } else { "Not every device ended as it should." });
+    board.say(if all_well {
+        "Every device ended as it should."
+    } else {
+        "Not every device ended as it should."
+    });
     Ok(all_well)
 }
 
