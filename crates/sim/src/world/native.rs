@@ -159,7 +159,8 @@ impl Native {
     fn note_start(&self, io: &mut Io<'_>, session: &Session<Flash>, falls_back: bool) {
         let updater = session.updater();
         let version = updater.running();
-        if let Some(sha256) = self.active_sha256(session) {
+        // Where the trial is over at once, the slot that starts next is another one already.
+        if let Some(sha256) = self.active_sha256(session).filter(|_| !falls_back) {
             match io.truth.image(&sha256) {
                 Some(image) if image.version == version => {}
                 Some(_) | None => {

@@ -60,8 +60,13 @@ impl Sabotage {
                     && description.boot.is_some()
                 {
                     description.boot = Some(check_ins);
-                    // The word of the restart has come before; from then on the version alone is looked at.
-                    if word == Some(Word::Rebooting) && check_ins.is_multiple_of(2) {
+                }
+                // A word of the installation, then none: from there on version and start are all that is looked at.
+                if let Some(progress) = &mut report.progress
+                    && progress.word == Word::Downloaded
+                {
+                    progress.word = Word::Installing;
+                    if check_ins.is_multiple_of(2) {
                         report.progress = None;
                     }
                 }
