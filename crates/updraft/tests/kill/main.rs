@@ -1,6 +1,7 @@
 //! The server as a process that dies, or is refused its disk, in the middle of its work.
 
 #![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on says so")]
 
 mod disk_full;
 mod fleet;
