@@ -43,6 +43,13 @@ pub enum Obstacle {
         /// When its wave begins; `None` if no wave reaches it.
         turn: Option<Timestamp>,
     },
+    /// An attempt is under way.
+    UnderWay {
+        /// Where it stands.
+        state: ExecutionState,
+        /// Which attempt it is.
+        attempt: u32,
+    },
     /// An earlier attempt ended, and nothing will try again by itself.
     Ended {
         /// How it ended.
@@ -93,6 +100,9 @@ impl fmt::Display for Obstacle {
                 write!(f, "not its turn: it stands at {:.2} %, ", percent(position))?;
                 write!(f, "the rollout is open to {:.2} %", percent(open_to))?;
                 f.write_str(if turn.is_some() { "; its wave begins later" } else { "; no wave reaches it" })
+            }
+            Self::UnderWay { state, attempt } => {
+                write!(f, "attempt {attempt} is under way: {}", state.kind())
             }
             Self::Ended { outcome, detail, attempts } => {
                 write!(f, "attempt {attempts} ended as {}", outcome.kind())?;

@@ -70,16 +70,20 @@ fn check_version(case: &Case<'_>) -> Option<Obstacle> {
 
 fn check_prior(case: &Case<'_>) -> Option<Obstacle> {
     let prior = case.prior?;
+    if prior.state.is_open() {
+        return Some(Obstacle::UnderWay { state: prior.state, attempt: prior.attempt });
+    }
     let forgiven = case.rollout.retry_before.is_some_and(|before| prior.changed < before);
     let retry_at = match prior.state {
-        // The open execution is handled before any selection.
-        ExecutionState::Queued | ExecutionState::InProgress(_) => None,
         // It ran this version and runs an older one: somebody flashed it. Try as with a passing failure.
         ExecutionState::Succeeded | ExecutionState::TimedOut => {
             case.rollout.retry_at(None, prior.attempt, prior.changed)
         }
         ExecutionState::Failed(reason) => case.rollout.retry_at(Some(reason), prior.attempt, prior.changed),
-        ExecutionState::Rejected | ExecutionState::Canceled => None,
+        ExecutionState::Rejected
+        | ExecutionState::Canceled
+        | ExecutionState::Queued
+        | ExecutionState::InProgress(_) => None,
     };
     match retry_at {
         _ if forgiven => None,

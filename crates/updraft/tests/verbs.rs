@@ -85,7 +85,7 @@ fn each_error_says_what_to_do() {
     for (arguments, part) in [
         (with("1.1.0", &[]), "with another file"),
         (with("1.2.0", &["--policy", "device.x = 1"]), "column 10"),
-        (with("1.2.0", &["--sha256", &"0"]), "64 lower-case"),
+        (with("1.2.0", &["--sha256", "0"]), "64 lower-case"),
         (with("v1.2.0", &[]), "leave out the leading `v`"),
         (
             vec!["release".into(), "show".into(), "--product=cam".into(), "--version=1.1.1".into()],

@@ -32,7 +32,10 @@ impl From<Catalogue> for Index {
             index.add_release(release);
         }
         let mut rollouts = catalogue.rollouts;
-        rollouts.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        // A release gets another rollout only once the one before is aborted; the clock may have stepped back between
+        // the two, so that their times alone could make an aborted one current again.
+        let is_live = |rollout: &Rollout| rollout.state != RolloutState::Aborted;
+        rollouts.sort_by(|a, b| (is_live(a), a.created, &a.id).cmp(&(is_live(b), b.created, &b.id)));
         for rollout in rollouts {
             index.add_rollout(rollout);
         }

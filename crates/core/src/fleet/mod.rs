@@ -193,6 +193,9 @@ impl<S: Store> Fleet<S> {
             .is_some_and(|description| before.is_open() && description.product != execution.product);
         let effect = if moved {
             execution.close(now, ExecutionState::Canceled, "the device says it is another product")
+        } else if before.is_open() && is_outgrown(report, rollout) {
+            // To go on offering would take it back: a client that compares no versions installs what it is told.
+            execution.close(now, ExecutionState::Canceled, "the device runs a newer version than the target")
         } else {
             let (target, deadlines) = (&rollout.version, &rollout.plan.deadlines);
             execution.hear(now, report.description.as_ref(), report.progress.as_ref(), target, deadlines)
@@ -372,6 +375,15 @@ impl<S: Store> Fleet<S> {
     }
 }
 
+/// Whether a device describes itself as newer than what a rollout brings, which takes nobody back. A device that tells
+/// how it stands with an assignment ends it by its own word.
+fn is_outgrown(report: &Report, rollout: &Rollout) -> bool {
+    let version = report.description.as_ref().and_then(|said| Version::parse(&said.version).ok());
+    report.progress.is_none()
+        && rollout.plan.downgrade == Downgrade::Refused
+        && version.is_some_and(|version| version > rollout.version)
+}
+
 /// What the walk over the releases found.
 enum Selected {
     Release(Box<Rollout>),
@@ -396,7 +408,7 @@ fn bearing(obstacle: &Obstacle) -> (Bearing, Option<Timestamp>) {
         }
         Obstacle::NotItsTurn { turn, .. } => (Bearing::PassOver, *turn),
         Obstacle::BackOff { until, .. } => (Bearing::Wait, Some(*until)),
-        Obstacle::InFlightFull { .. } => (Bearing::Wait, None),
+        Obstacle::InFlightFull { .. } | Obstacle::UnderWay { .. } => (Bearing::Wait, None),
         Obstacle::AlreadyInstalled
         | Obstacle::OlderThanInstalled { .. }
         | Obstacle::VersionUnreadable { .. }

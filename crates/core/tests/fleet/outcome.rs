@@ -202,3 +202,12 @@ fn a_device_that_says_it_is_another_product_leaves_the_rollout() {
     assert_eq!(stage.state("d", &rollout), ExecutionState::Canceled);
     assert_eq!(stage.rollout_state(&rollout), RolloutState::Running);
 }
+
+#[test]
+fn a_device_that_runs_a_newer_version_is_not_taken_back_by_an_open_offer() {
+    let mut stage = Stage::new();
+    let rollout = stage.rollout("1.1.0", |_| {});
+    assert_eq!(stage.legacy("d", "1.0.0").as_deref(), Some("1.1.0"));
+    assert_eq!(stage.legacy("d", "2.0.0"), None);
+    assert_eq!(stage.state("d", &rollout), ExecutionState::Canceled);
+}

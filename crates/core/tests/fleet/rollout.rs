@@ -209,3 +209,21 @@ fn a_device_is_in_one_execution_at_a_time() {
     assert_eq!(stage.native("d", "1.1.0", 2, None).as_deref(), Some("1.2.0"));
     assert_eq!(stage.kind("d", &first), StateKind::Succeeded);
 }
+
+#[test]
+fn a_second_rollout_stays_current_though_the_clock_stepped_back_before_it() {
+    let mut stage = Stage::new();
+    let first = stage.rollout("1.1.0", |_| {});
+    stage.fleet.abort(stage.now, &first, "a test").unwrap();
+    stage.fleet.commit().unwrap();
+    let before = updraft_core::time::Timestamp::from_millis(stage.now.as_millis() - 3_600_000);
+    let plan = Plan::standard(before);
+    let second: updraft_core::id::RolloutId = "rsecond".parse().unwrap();
+    let (product, version) = (PRODUCT.parse().unwrap(), version("1.1.0"));
+    let new = NewRollout { id: second, product, version, plan };
+    stage.fleet.start_rollout(before, new, "a test").unwrap();
+    stage.fleet.commit().unwrap();
+    let store = stage.fleet.store_mut().clone();
+    stage.fleet = updraft_core::fleet::Fleet::open(store).unwrap();
+    assert_eq!(stage.native("d", "1.0.0", 1, None).as_deref(), Some("1.1.0"));
+}

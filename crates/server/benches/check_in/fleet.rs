@@ -62,7 +62,11 @@ impl Devices {
         let mut plan = Plan::standard(now);
         plan.waves[0].positions = POSITIONS_OPEN;
         plan.pace.in_flight_max = 1_000_000;
-        fleet.start_rollout(now, NewRollout { id: rollout, product: PRODUCT.parse()?, version, plan }, "benchmark")?;
+        fleet.start_rollout(
+            now,
+            NewRollout { id: rollout, product: PRODUCT.parse()?, version, plan },
+            "benchmark",
+        )?;
         let numbers: Vec<_> = (0..count).collect();
         for batch in numbers.chunks(BATCH) {
             for number in batch {

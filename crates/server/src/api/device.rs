@@ -204,12 +204,6 @@ fn release(release: &ReleaseExplanation) -> wire::ReleaseExplanation {
 }
 
 fn obstacle(obstacle: &Obstacle) -> wire::Obstacle {
-    if let Obstacle::Ended { outcome, attempts, .. } = obstacle
-        && outcome.is_open()
-    {
-        let text = format!("attempt {attempts} is under way: {}", outcome.kind());
-        return wire::Obstacle { code: "under_way".to_owned(), text, until: None };
-    }
     let (code, until) = match obstacle {
         Obstacle::NoRollout => ("no_rollout", None),
         Obstacle::RolloutNotOffering { .. } => ("rollout_not_offering", None),
@@ -217,6 +211,7 @@ fn obstacle(obstacle: &Obstacle) -> wire::Obstacle {
         Obstacle::OlderThanInstalled { .. } => ("older_than_installed", None),
         Obstacle::VersionUnreadable { .. } => ("version_unreadable", None),
         Obstacle::NotItsTurn { turn, .. } => ("not_its_turn", *turn),
+        Obstacle::UnderWay { .. } => ("under_way", None),
         Obstacle::Ended { .. } => ("ended", None),
         Obstacle::BackOff { until, .. } => ("back_off", Some(*until)),
         Obstacle::InFlightFull { .. } => ("in_flight_full", None),

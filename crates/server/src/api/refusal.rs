@@ -119,6 +119,7 @@ impl From<EngineError> for Refusal {
             EngineError::Busy => Self::new(StatusCode::SERVICE_UNAVAILABLE, "busy", message),
             EngineError::Stopped => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", message),
             EngineError::NotSaved => Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", message),
+            EngineError::WrongProduct => Self::new(StatusCode::FORBIDDEN, "wrong_device", message),
             EngineError::Fleet(error) => error.into(),
         }
     }

@@ -20,7 +20,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use updraft_core::fleet::{Fleet, Offer};
-use updraft_core::id::DeviceId;
+use updraft_core::id::{DeviceId, ProductName};
 use updraft_core::report::Report;
 use updraft_core::store::StoreError;
 
@@ -47,6 +47,9 @@ pub enum EngineError {
     /// The batch could not be made durable: nothing of it happened.
     #[error("the store could not save; nothing was changed")]
     NotSaved,
+    /// The device is known, and of another product than the credential is for.
+    #[error("the credential is not for this device")]
+    WrongProduct,
     /// The fleet refused, or could not.
     #[error(transparent)]
     Fleet(#[from] updraft_core::fleet::Error),
@@ -62,6 +65,8 @@ pub struct CheckIn {
     /// Names the bytes it sent, so that the same bytes need no decision the next time. `None` if the answer says more
     /// than "nothing to do": should it be lost, the same bytes must get all of it again.
     pub key: Option<Key>,
+    /// The only product whose devices the sender may speak for; `None`: it may speak for this device whatever it is.
+    pub product: Option<ProductName>,
 }
 
 type Command = Box<dyn FnOnce(&mut Fleet<SqliteStore>, updraft_core::time::Timestamp) -> Finish + Send>;

@@ -108,12 +108,19 @@ impl Worker {
         check_in: Box<CheckIn>,
         reply: oneshot::Sender<Result<Offer, EngineError>>,
     ) -> Decided {
-        let outcome = self
-            .fleet
-            .report(now, &check_in.device, &check_in.report)
-            .and_then(|()| self.fleet.offer(now, &check_in.device))
-            .map_err(EngineError::Fleet);
+        let outcome = self.report_and_offer(now, &check_in);
         Decided { check_in, outcome, reply }
+    }
+
+    fn report_and_offer(&mut self, now: Timestamp, check_in: &CheckIn) -> Result<Offer, EngineError> {
+        let CheckIn { device, report, product, key: _ } = check_in;
+        if let Some(product) = product
+            && self.fleet.device(device)?.is_some_and(|known| known.product != *product)
+        {
+            return Err(EngineError::WrongProduct);
+        }
+        self.fleet.report(now, device, report)?;
+        Ok(self.fleet.offer(now, device)?)
     }
 
     /// Commits, and publishes the generation only then: nobody may rely on what is not durable.

@@ -151,6 +151,24 @@ fn a_token_speaks_for_its_own_device_or_product_only() {
 }
 
 #[test]
+fn a_products_token_cannot_take_over_a_device_of_another_product_by_calling_it_its_own() {
+    let stage = Stage::new();
+    let device = stage.device_token("d");
+    assert_eq!(stage.say(NATIVE, &device, good(NATIVE)).status, 200);
+    let (_, other) = stage.token("product", "boiler");
+    let words = json!({ "id": "d", "product": "boiler", "version": "9.9.9", "boot": 1 }).to_string();
+    for door in [NATIVE, IOTO] {
+        refused(&stage.say(door, &other, &words), 403, "wrong_device", door);
+    }
+    assert_eq!(
+        (stage.device("d").product, stage.device("d").version),
+        (PRODUCT.to_owned(), "1.0.0".to_owned())
+    );
+    let moved = json!({ "id": "d", "product": "boiler", "version": "1.0.0", "boot": 2 }).to_string();
+    assert_eq!(stage.say(NATIVE, &device, moved).status, 200, "the device itself may say what it has become");
+}
+
+#[test]
 fn an_operators_token_opens_no_door_of_devices_and_a_devices_none_of_operators() {
     let stage = Stage::new();
     for door in DOORS {

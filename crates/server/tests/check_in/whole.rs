@@ -78,7 +78,7 @@ async fn check_in(engine: &Engine) -> Option<Assignment> {
     };
     let report = Report { description: Some(description), progress: None };
     let device = "d".parse().unwrap();
-    match engine.check_in(CheckIn { device, report, key: None }).await.unwrap() {
+    match engine.check_in(CheckIn { device, report, key: None, product: None }).await.unwrap() {
         Offer::Assigned(assignment) => Some(assignment),
         Offer::Nothing { .. } => None,
     }

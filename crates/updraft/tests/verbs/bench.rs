@@ -22,14 +22,14 @@ listen = \"127.0.0.1:0\"
 
 /// What a verb did.
 #[derive(Debug)]
-pub struct Ran {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 /// Runs a verb in a folder, with nothing set that a person may have set.
-pub fn run(folder: &Path, arguments: &[&str]) -> Ran {
+pub(crate) fn run(folder: &Path, arguments: &[&str]) -> Ran {
     let mut command = Command::new(UPDRAFT);
     for name in ["UPDRAFT_URL", "UPDRAFT_TOKEN", "UPDRAFT_DATA", "UPDRAFT_CA"] {
         command.env_remove(name);
@@ -40,11 +40,11 @@ pub fn run(folder: &Path, arguments: &[&str]) -> Ran {
 }
 
 /// An address where nobody listens.
-pub fn closed_port() -> SocketAddr {
+pub(crate) fn closed_port() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
-pub struct Bench {
+pub(crate) struct Bench {
     folder: TempDir,
     server: Child,
     /// The line it printed when it was ready.
@@ -52,7 +52,7 @@ pub struct Bench {
 }
 
 impl Bench {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("updraft.toml"), CONFIG).unwrap();
         let mut server = Command::new(UPDRAFT)
@@ -75,21 +75,21 @@ impl Bench {
         rest.split([',', ' ', '\n']).next().unwrap().parse().unwrap()
     }
 
-    pub fn device_address(&self) -> SocketAddr {
+    pub(crate) fn device_address(&self) -> SocketAddr {
         self.address("devices https://")
     }
 
     /// A path in the folder that holds the data folder.
-    pub fn path(&self, name: &str) -> String {
+    pub(crate) fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    pub fn file(&self, name: &str, content: &[u8]) -> String {
+    pub(crate) fn file(&self, name: &str, content: &[u8]) -> String {
         fs::write(self.path(name), content).unwrap();
         self.path(name)
     }
 
-    pub fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ran {
         let url = format!("--url=http://{}", self.address("operators http://"));
         let is_local = arguments[0] == "restore";
         let arguments: Vec<&str> =
@@ -98,7 +98,7 @@ impl Bench {
     }
 
     /// Runs a verb with `--json`, which must succeed.
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let arguments: Vec<&str> = arguments.iter().copied().chain(["--json"]).collect();
         let ran = self.run(&arguments);
         assert_eq!(ran.code, 0, "{arguments:?}: {ran:?}");
@@ -106,19 +106,19 @@ impl Bench {
     }
 
     /// Adds a release of the product `cam` and starts its rollout.
-    pub fn rollout(&self, version: &str) -> String {
+    pub(crate) fn rollout(&self, version: &str) -> String {
         let file = self.file("image.bin", version.as_bytes());
         self.json(&["release", "add", "--product", "cam", "--version", version, "--file", &file]);
         let rollout = self.json(&["rollout", "start", "--product", "cam", "--version", version]);
         rollout["id"].as_str().unwrap().to_owned()
     }
 
-    pub fn device_token(&self, id: &str) -> String {
+    pub(crate) fn device_token(&self, id: &str) -> String {
         self.json(&["token", "create", "--device", id])["token"].as_str().unwrap().to_owned()
     }
 
     /// A device of the product `cam` checks in.
-    pub fn check_in(&self, token: &str, id: &str, version: &str) {
+    pub(crate) fn check_in(&self, token: &str, id: &str, version: &str) {
         let url = format!("http://{}/v1/check-in", self.address("without TLS http://"));
         let body = serde_json::json!({"id": id, "product": "cam", "version": version, "boot": 1});
         let answer =
@@ -127,7 +127,7 @@ impl Bench {
     }
 
     /// Asks the server to stop, and waits until it has.
-    pub fn end(mut self) {
+    pub(crate) fn end(mut self) {
         let id = rustix::process::Pid::from_child(&self.server);
         rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
         assert!(self.server.wait().unwrap().success());

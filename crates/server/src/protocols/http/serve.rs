@@ -91,7 +91,9 @@ impl Refused {
     fn status(&self) -> (StatusCode, &'static str) {
         match self {
             Self::Credential => (StatusCode::UNAUTHORIZED, "credential_refused"),
-            Self::WrongDevice => (StatusCode::FORBIDDEN, "wrong_device"),
+            Self::WrongDevice | Self::Engine(EngineError::WrongProduct) => {
+                (StatusCode::FORBIDDEN, "wrong_device")
+            }
             Self::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed"),
             Self::Body(error) => (error.status(), error.code()),
             Self::Engine(EngineError::Fleet(fleet::Error::UnknownDevice(_))) => {
@@ -261,7 +263,12 @@ impl Doors {
         }
         // The note of an end is part of the answer to these very words.
         let key = said.ended.is_none().then_some(entry.key);
-        let check_in = CheckIn { device: said.device, report: said.report, key };
+        // A product's credential must not take over a device of another product by calling it one of its own.
+        let product = match &entry.principal {
+            Principal::Product(product) => Some(product.clone()),
+            Principal::Device(_) | Principal::Operator(_) => None,
+        };
+        let check_in = CheckIn { device: said.device, report: said.report, key, product };
         Ok(self.engine.check_in(check_in).await?)
     }
 
