@@ -247,16 +247,34 @@ fn dated(mut params: CertificateParams, now: Timestamp, years: i16) -> Certifica
     params
 }
 
-/// Whether the certificate ends soon, has ended, or lacks a name.
-fn is_due(path: &Path, names: &BTreeSet<String>, now: Timestamp) -> Result<bool, PkiError> {
+/// What a certificate says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// When it ends, in seconds since 1970.
+    pub ends_s: i64,
+    /// The host names and addresses it is for.
+    pub names: BTreeSet<String>,
+}
+
+/// Reads what a certificate in a PEM file says of itself.
+///
+/// # Errors
+/// The file cannot be read, or holds no certificate.
+pub fn inspect(path: &Path) -> Result<Inspected, PkiError> {
     let garbage = || PkiError::Garbage { path: path.into(), expected: "a certificate" };
     let text = read_text(path)?;
     let der = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| garbage())?;
     let (_, certificate) = X509Certificate::from_der(&der).map_err(|_| garbage())?;
-    let left = certificate.validity().not_after.timestamp().saturating_sub(now.as_millis() / 1000);
     let held = certificate.subject_alternative_name().ok().flatten().map(|names| &names.value.general_names);
-    let held: BTreeSet<String> = held.into_iter().flatten().filter_map(held_name).collect();
-    Ok(left < RENEW_SECONDS || !names.is_subset(&held))
+    let names = held.into_iter().flatten().filter_map(held_name).collect();
+    Ok(Inspected { ends_s: certificate.validity().not_after.timestamp(), names })
+}
+
+/// Whether the certificate ends soon, has ended, or lacks a name.
+fn is_due(path: &Path, names: &BTreeSet<String>, now: Timestamp) -> Result<bool, PkiError> {
+    let held = inspect(path)?;
+    let left = held.ends_s.saturating_sub(now.as_millis() / 1000);
+    Ok(left < RENEW_SECONDS || !names.is_subset(&held.names))
 }
 
 fn held_name(name: &GeneralName<'_>) -> Option<String> {

@@ -6,14 +6,10 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use jiff::Timestamp;
-use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject;
 use updraft_server::artifacts::LINK_KEYS_FILE;
 use updraft_server::auth::OPERATOR_TOKEN_FILE;
-use updraft_server::pki::{CA_FILE, CA_KEY_FILE, SERVER_FILE, SERVER_KEY_FILE};
+use updraft_server::pki::{CA_FILE, CA_KEY_FILE, Inspected, SERVER_FILE, SERVER_KEY_FILE, inspect};
 use updraft_server::store::DATABASE_FILE;
-use x509_parser::extensions::GeneralName;
-use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::Finding;
 use crate::when;
@@ -127,12 +123,9 @@ fn certificate(check: &'static str, path: &Path) -> Finding {
         let found = format!("{} holds no certificate", path.display());
         Finding::fail(check, found, "restore it from a backup")
     };
-    let Ok(der) = CertificateDer::from_pem_file(path) else { return garbage() };
-    let Ok((_, certificate)) = X509Certificate::from_der(&der) else { return garbage() };
-    let Ok(ends) = Timestamp::from_second(certificate.validity().not_after.timestamp()) else {
-        return garbage();
-    };
-    let names = names(&certificate);
+    let Ok(Inspected { ends_s, names }) = inspect(path) else { return garbage() };
+    let Ok(ends) = Timestamp::from_second(ends_s) else { return garbage() };
+    let names: Vec<_> = names.into_iter().collect();
     let names = if names.is_empty() { String::new() } else { format!(", for {}", names.join(", ")) };
     let found = format!("good until {}{names}", ends.strftime("%Y-%m-%d"));
     let now = Timestamp::now();
@@ -147,19 +140,4 @@ fn certificate(check: &'static str, path: &Path) -> Finding {
     } else {
         Finding::ok(check, found)
     }
-}
-
-/// The host names and addresses a certificate is for.
-fn names(certificate: &X509Certificate<'_>) -> Vec<String> {
-    let Ok(Some(extension)) = certificate.subject_alternative_name() else { return Vec::new() };
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some((*name).to_owned()),
-        GeneralName::IPAddress([a, b, c, d]) => Some(std::net::Ipv4Addr::new(*a, *b, *c, *d).to_string()),
-        GeneralName::IPAddress(bytes) => {
-            <[u8; 16]>::try_from(*bytes).ok().map(|bytes| std::net::Ipv6Addr::from(bytes).to_string())
-        }
-        // Mail addresses and the like are no names of a server.
-        _ => None,
-    };
-    extension.value.general_names.iter().filter_map(name).collect()
 }
