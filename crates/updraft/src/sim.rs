@@ -96,9 +96,9 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(error.into()))?;
     let summary = runtime.block_on(load::run(config)).map_err(|error| failed(error.into()))?;
     if json {
-        output::json(&summary)?
+        output::json(&summary)?;
     } else {
-        print(&summary)?
+        print(&summary)?;
     }
     Ok(if summary.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -5,7 +5,7 @@
 //! keep-alive connections: requests leave when they are due, whether or not the server keeps up, and latency counts
 //! from when they were due. What is compared is CPU time of the server process per check-in.
 
-#[path = "../cost.rs"]
+#[path = "../measure/cost.rs"]
 mod cost;
 mod fleet;
 mod load;

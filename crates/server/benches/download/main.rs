@@ -5,6 +5,8 @@
 //! process reads and throws away. nginx (any Debian package of it) must be installed.
 
 mod client;
+#[path = "../measure/cost.rs"]
+mod cost;
 mod process;
 
 use std::error::Error;

@@ -24,12 +24,10 @@ use updraft_server::listen::{ListenLimits, Listener, Peer, bind, shutdown};
 use updraft_server::pki;
 
 use crate::client::Target;
-use crate::{FILE_BYTES, Outcome};
+use crate::{FILE_BYTES, Outcome, cost};
 
 /// How long a server may take to be ready.
 const START_TIME: Duration = Duration::from_secs(10);
-/// Ticks per second in `/proc/<pid>/stat` (`sysconf(_SC_CLK_TCK)`, fixed on Linux).
-const TICKS_PER_SECOND: u64 = 100;
 
 /// What both servers share.
 pub(crate) struct Setup {
@@ -170,26 +168,12 @@ impl Server {
 
     /// User and system time of the process and its children that live.
     pub(crate) fn cpu_time(&self) -> Outcome<Duration> {
-        let pid = self.child.id();
-        let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"))?;
-        let pids = children.split_whitespace().map(str::parse).collect::<Result<Vec<u32>, _>>()?;
-        let mut ticks = 0;
-        for pid in pids.into_iter().chain([pid]) {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"))?;
-            // proc(5): fields 14 and 15; the name in parentheses may hold blanks.
-            let fields = stat.rsplit_once(')').ok_or("no stat")?.1;
-            for field in fields.split_whitespace().skip(11).take(2) {
-                ticks += field.parse::<u64>()?;
-            }
-        }
-        Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+        cost::cpu_time(self.child.id())
     }
 
     /// The most memory the process has had resident, in KiB.
     pub(crate) fn peak_memory_kib(&self) -> Outcome<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
-        let line = status.lines().find(|line| line.starts_with("VmHWM:")).ok_or("no VmHWM")?;
-        Ok(line.split_whitespace().nth(1).ok_or("no VmHWM")?.parse()?)
+        cost::memory_kib(self.child.id(), "VmHWM")
     }
 }
 
