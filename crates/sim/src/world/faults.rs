@@ -13,8 +13,6 @@ const PAUSE_MS: (u64, u64) = (15_000, 240_000);
 const CLOCK_STEP_MS_MAX: u64 = 30 * 60 * 1_000;
 /// One device in so many may fall silent for ever.
 const SILENT_ONE_IN: usize = 6;
-/// What somebody has flashed by hand who tries what is not released yet: newer than any release.
-const UNRELEASED_VERSION: &str = "9.0.0";
 
 /// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
