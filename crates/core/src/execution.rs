@@ -112,7 +112,8 @@ impl Execution {
 
     /// Takes in what the device says.
     ///
-    /// One rule of success: the device reports that it runs the target version, and not on trial. "Back on the old
+    /// One rule of success: the device reports that it runs the target version, and does not say that it is on trial or
+    /// that the attempt failed. "Back on the old
     /// version" is judged only in words of a later boot than the one that spoke of the restart: late words from
     /// before the restart would book good updates as rolled back.
     pub(crate) fn hear(
@@ -127,11 +128,14 @@ impl Execution {
         if !self.state.is_open() {
             return self.hear_late(progress);
         }
-        let on_trial = progress.is_some_and(|progress| progress.word == Word::Trial);
+        // A device that runs the target version and says of this very attempt that it is on trial, or failed, has not
+        // confirmed it: where nothing else can start, an unconfirmed version runs on.
+        let is_unconfirmed =
+            progress.is_some_and(|progress| matches!(progress.word, Word::Trial | Word::Failed(_)));
         let runs_target = description.is_some_and(|description| {
             Version::parse(&description.version).is_ok_and(|version| version == *target)
         });
-        if runs_target && !on_trial {
+        if runs_target && !is_unconfirmed {
             return self.close(now, ExecutionState::Succeeded, "the device reports the target version");
         }
         let boot = description.and_then(|description| description.boot);

@@ -33,6 +33,15 @@ fn a_trial_is_no_success_though_the_target_version_runs() {
 }
 
 #[test]
+fn a_device_that_says_it_failed_has_not_succeeded_though_the_target_version_runs() {
+    let mut stage = Stage::new();
+    let rollout = stage.rollout("1.1.0", |_| {});
+    stage.native("d", "1.0.0", 1, None);
+    stage.native("d", "1.1.0", 4, Some((&rollout, 1, Word::Failed(FailureReason::RolledBack))));
+    assert_eq!(stage.state("d", &rollout), ExecutionState::Failed(FailureReason::RolledBack));
+}
+
+#[test]
 fn the_old_version_after_a_restart_is_a_rollback_and_before_it_is_not() {
     let mut stage = Stage::new();
     let rollout = stage.rollout("1.1.0", |_| {});
