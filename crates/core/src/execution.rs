@@ -113,9 +113,8 @@ impl Execution {
     /// Takes in what the device says.
     ///
     /// One rule of success: the device reports that it runs the target version, and does not say that it is on trial or
-    /// that the attempt failed. "Back on the old
-    /// version" is judged only in words of a later boot than the one that spoke of the restart: late words from
-    /// before the restart would book good updates as rolled back.
+    /// that the attempt failed. "Back on the old version" is judged only in words of a later boot than the one that
+    /// spoke of the restart: late words from before the restart would book good updates as rolled back.
     pub(crate) fn hear(
         &mut self,
         now: Timestamp,
