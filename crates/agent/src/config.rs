@@ -90,7 +90,7 @@ macro_rules! options {
 }
 
 options! {
-    /// The server's device address, https://host[:port] (http:// only in a lab)
+    /// The server's device address, https://host:port (http:// only in a lab)
     #[arg(long, value_name = "URL")]
     server: String,
     /// Certificates to trust, as PEM; without it those of the public web

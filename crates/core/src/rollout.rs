@@ -284,7 +284,8 @@ mod tests {
 
     #[test]
     fn each_setting_outside_its_limits_is_named() {
-        let spoil: [(fn(&mut Plan), &str); 7] = [
+        type Spoil = fn(&mut Plan);
+        let spoil: [(Spoil, &str); 7] = [
             (|plan| plan.waves.clear(), "waves"),
             (|plan| plan.waves[0].positions = POSITIONS + 1, "waves"),
             (|plan| plan.waves.push(plan.waves[0]), "waves"),

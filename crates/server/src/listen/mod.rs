@@ -107,7 +107,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Serves `tcp` (see [`bind`]), over TLS if `tls` is given.
+    /// Serves `tcp` (see [`bind()`]), over TLS if `tls` is given.
     #[must_use]
     pub fn new(tcp: TcpListener, tls: Option<Arc<rustls::ServerConfig>>, limits: ListenLimits) -> Self {
         Self { tcp, tls: tls.map(TlsAcceptor::from), limits }
