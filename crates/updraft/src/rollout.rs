@@ -58,7 +58,7 @@ struct StartArgs {
     /// The version of the release
     #[arg(long)]
     version: String,
-    /// The share of the fleet it is for, 0.01 to 100; always the same devices first [default: 100]
+    /// The share of the fleet it is for, 0.01 to 100, drawn by a stable hash [default: 100]
     #[arg(long, value_name = "PERCENT")]
     percentage: Option<f64>,
     /// When it begins, RFC 3339; at once if absent
