@@ -44,6 +44,18 @@ fn a_device_that_runs_the_version_already_downloads_nothing() {
 }
 
 #[test]
+fn a_device_that_has_taken_an_update_is_explained_by_that_alone() {
+    let mut stage = Stage::new();
+    stage.release_for("1.1.0", "true");
+    stage.rollout("1.1.0", |_| {});
+    stage.native("d", "1.0.0", 1, None);
+    stage.native("d", "1.1.0", 2, None);
+    let explanation = stage.fleet.explain(stage.now, &"d".parse().unwrap(), None).unwrap();
+    let obstacles: Vec<_> = explanation.releases[0].obstacles.iter().map(ToString::to_string).collect();
+    assert_eq!(obstacles, ["the device runs this version already"]);
+}
+
+#[test]
 fn a_device_on_a_newer_version_is_taken_back_only_where_the_rollout_says_so() {
     let mut stage = Stage::new();
     stage.release_for("1.0.0", "true");
