@@ -160,6 +160,13 @@ fn an_agent_killed_at_any_write_brings_a_good_version() {
 }
 
 #[test]
+fn an_agent_killed_at_any_word_it_says_brings_a_good_version() {
+    // What it stores goes by pwrite64; by write go its log and its events.
+    let case = Case { calls: "write", injected: Injected::Kill, is_healthy: true };
+    play_all("an_agent_killed_at_any_word_it_says_brings_a_good_version", case);
+}
+
+#[test]
 fn a_sync_that_fails_costs_an_update_at_most() {
     let case = Case { calls: "fsync", injected: Injected::Error("EIO"), is_healthy: true };
     play_all("a_sync_that_fails_costs_an_update_at_most", case);

@@ -7,3 +7,4 @@ mod flow;
 mod kill;
 mod script;
 mod stub;
+mod tls;
