@@ -160,10 +160,8 @@ struct Entry {
     principal: Principal,
     key: Key,
     body: Bytes,
-    /// What links begin with.
-    base_url: String,
-    /// Where the request came from, if links are bound to that.
-    net: Option<ipnet::IpNet>,
+    headers: HeaderMap,
+    peer: Option<Peer>,
 }
 
 impl Doors {
@@ -173,14 +171,12 @@ impl Doors {
         let principal = self.auth.verify(token, self.engine.now()).ok_or(Refused::Credential)?;
         let body = read_body(body, CHECK_IN_BYTES_MAX, self.body_time_max).await?;
         let key = Key::of(contract as u8, token, &body);
-        let peer = parts.extensions.get::<Peer>();
-        let base_url = self.base_url(&parts.headers, peer);
-        let net = peer.filter(|_| self.bind_links_to_address).map(|peer| peer.address.ip().into());
-        Ok(Entry { principal, key, body, base_url, net })
+        let peer = parts.extensions.get().copied();
+        Ok(Entry { principal, key, body, headers: parts.headers, peer })
     }
 
     /// What a link for the sender begins with: the configured URL, or where the device itself found the server.
-    fn base_url(&self, headers: &HeaderMap, peer: Option<&Peer>) -> String {
+    fn base_url(&self, Entry { headers, peer, .. }: &Entry) -> String {
         if let Some(url) = &self.public_url {
             return url.clone();
         }
@@ -198,16 +194,15 @@ impl Doors {
             return Ok(json(StatusCode::OK, format!("{{\"next_check_in_s\":{next}}}")));
         }
         let said = check_in::native(&entry.body)?;
-        let ended = said.ended.clone();
-        let place = position(said.device.as_str(), CHECK_IN_SALT);
-        let offer = self.decide(&entry, said.clone()).await?;
+        let (device, ended) = (said.device.clone(), said.ended.clone());
+        let offer = self.decide(&entry, said).await?;
         let interval = match &offer {
             Offer::Assigned(_) => self.config.interval_updating.0,
             Offer::Nothing { .. } => self.config.interval.0,
         };
-        let next = next_check_in_s(now, place, interval);
+        let next = next_check_in_s(now, position(device.as_str(), CHECK_IN_SALT), interval);
         let answer = check_in::native_answer(&offer, next, ended, |assignment| {
-            self.link(now, &said.device, assignment, &entry, false)
+            self.link(now, &device, assignment, &entry, false)
         });
         let body = serde_json::to_vec(&answer).expect("an answer is plain data");
         Ok(json(StatusCode::OK, body))
@@ -291,11 +286,11 @@ impl Doors {
             device: device.to_string(),
             job: check_in::job(assignment).to_string(),
             expires: now_s + self.config.link_life.0.as_secs(),
-            net: entry.net,
+            net: entry.peer.filter(|_| self.bind_links_to_address).map(|peer| peer.address.ip().into()),
             close,
         };
         self.signer
-            .sign(&entry.base_url, &claims, now_s)
+            .sign(&self.base_url(entry), &claims, now_s)
             .expect("the base URL, the link's life and the IDs were checked where they entered")
     }
 }
