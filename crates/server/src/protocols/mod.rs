@@ -1,3 +1,4 @@
 //! The ways devices speak: one folder each, a pure half (bytes in, reports out) and a thin half (sockets).
 
 pub mod http;
+pub mod mqtt;

@@ -1,0 +1,5 @@
+//! MQTT: the device state replica, shadows and jobs, over an endpoint of our own or an existing broker.
+//!
+//! [`door`] is the line between the two halves: on one side what carries messages, on the other what they mean.
+
+pub mod door;
