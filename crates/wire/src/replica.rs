@@ -7,7 +7,8 @@
 //! Unknown fields are ignored on both sides, as in the check-in.
 
 use crate::{Assignment, JobId, Manifest, UpdateStatus};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value};
 use std::fmt;
 use std::str::FromStr;
@@ -112,9 +113,23 @@ pub struct Reported {
     pub version: String,
     /// How often the device has started.
     pub boot: u64,
-    /// How the device stands with the last assignment it took. `null` removes it from the replica.
-    #[serde(default)]
+    /// How the device stands with the last assignment it took. Absent parts are said as `null`, which removes them from
+    /// the replica: it merges, and what an earlier word said must not stay beside this one.
+    #[serde(default, serialize_with = "with_nulls")]
     pub update: Option<UpdateStatus>,
+}
+
+fn with_nulls<S: Serializer>(update: &Option<UpdateStatus>, serializer: S) -> Result<S::Ok, S::Error> {
+    let Some(UpdateStatus { job, state, progress, reason, detail }) = update else {
+        return serializer.serialize_none();
+    };
+    let mut fields = serializer.serialize_struct("UpdateStatus", 5)?;
+    fields.serialize_field("job", job)?;
+    fields.serialize_field("state", state)?;
+    fields.serialize_field("progress", progress)?;
+    fields.serialize_field("reason", reason)?;
+    fields.serialize_field("detail", detail)?;
+    fields.end()
 }
 
 impl Reported {
@@ -335,6 +350,17 @@ mod tests {
         let expected =
             json!({"region": "eu", "product": "thermostat", "version": "1.0.0", "boot": 3, "update": null});
         assert_eq!(json, expected);
+        assert_eq!(serde_json::from_value::<Reported>(json).unwrap(), reported);
+    }
+
+    #[test]
+    fn what_an_earlier_word_said_of_an_update_does_not_stay_beside_a_later_one() {
+        let update = serde_json::from_value(json!({"job": "r1-1", "state": "trial"})).unwrap();
+        let reported = Reported::new("p".into(), "1.0.0".into(), 1, Map::new(), Some(update));
+        let json = serde_json::to_value(&reported).unwrap();
+        let expected =
+            json!({"job": "r1-1", "state": "trial", "progress": null, "reason": null, "detail": null});
+        assert_eq!(json["update"], expected);
         assert_eq!(serde_json::from_value::<Reported>(json).unwrap(), reported);
     }
 
