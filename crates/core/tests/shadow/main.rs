@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a stage that cannot be set fails the test")]
 
+mod fleet;
 mod life;
 mod merge;
 mod random;
