@@ -15,12 +15,8 @@ application=("${server[@]}" -i "$application_name" -u "$application_name" -P "$a
 listener=("${server[@]}" -i "$listener_name" -u "$listener_name" -P "$listener_token")
 
 fail() { echo "does not hold: $*" >&2; exit 1; }
-# The next message to the device's session on these topics; empty if none comes.
-device_hears() {
-  local topics=()
-  for topic in "$@"; do topics+=(-t "state/$device_id/$topic"); done
-  mosquitto_sub "${device[@]}" "${topics[@]}" -C 1 -W "$patience" -F '%t %p' || true
-}
+# The next message to the device's session; empty if none comes.
+device_hears() { mosquitto_sub "${device[@]}" -t "state/$device_id/$1" -C 1 -W "$patience" -F '%t %p' || true; }
 device_says() { mosquitto_pub "${device[@]}" -t "state/$device_id/$1" -m "$2"; }
 
 # Before the pattern begins: the device reports what it is.
@@ -29,9 +25,11 @@ device_says update "{\"state\":{\"reported\":{\"product\":\"$product\",\"version
 # 1. The device subscribes to the difference. -E ends once that is granted; the session stays.
 mosquitto_sub "${device[@]}" -t "state/$device_id/update/delta" -E
 # 2. The application subscribes to what becomes of it, as all applications may, of any device.
-mosquitto_sub "${listener[@]}" -t 'state/+/update/accepted' -C 2 -W "$((3 * patience))" -d -F '%t %p' >accepted.txt &
+stdbuf --output=L mosquitto_sub "${listener[@]}" -t 'state/+/update/accepted' -C 2 -W "$((3 * patience))" -d -F '%t %p' \
+  >accepted.txt &
 listening=$!
-for _ in $(seq 200); do grep -q '^Subscribed' accepted.txt && break || sleep 0.1; done
+timeout "$patience" bash -c 'until grep -q "^Subscribed" accepted.txt; do sleep 0.05; done' ||
+  fail "an application may not listen: $(cat accepted.txt)"
 # 3. It publishes the software that it desires.
 mosquitto_pub "${application[@]}" -t "state/$device_id/update" \
   -m "{\"state\":{\"desired\":{\"softwareURL\":\"$software_url\"}}}"
