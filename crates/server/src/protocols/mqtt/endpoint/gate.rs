@@ -39,10 +39,8 @@ pub trait Gate: Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Refusal`].
-    fn authenticate(
-        &self,
-        facts: ConnectFacts<'_>,
-    ) -> impl Future<Output = Result<Identity, Refusal>> + Send;
+    fn authenticate(&self, facts: ConnectFacts<'_>)
+    -> impl Future<Output = Result<Identity, Refusal>> + Send;
 
     /// Whether it may publish to this topic name, or leave a will for it.
     fn may_publish(&self, who: &Identity, topic: &str) -> bool;
