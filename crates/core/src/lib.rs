@@ -20,5 +20,6 @@ pub mod rollout;
 mod selection;
 pub mod state;
 pub mod store;
+pub mod task;
 pub mod time;
 pub mod version;
