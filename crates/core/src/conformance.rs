@@ -3,6 +3,7 @@
 //! Absent: what outlives the process. Each back end shows that itself, since only it knows how to be killed.
 
 mod sample;
+mod shadow;
 mod walk;
 
 use crate::device::Device;
@@ -15,6 +16,10 @@ use sample::{
     at, device, entry, execution, load, prepare, product, release, release_facts, rollout, rollout_entry,
     rollout_id, save, states, task_rollout,
 };
+pub use shadow::{
+    a_shadow_is_loaded_as_it_was_saved, a_shadow_is_of_one_device_and_one_name,
+    what_is_kept_of_a_shadow_is_replaced_deleted_and_dropped,
+};
 use std::collections::BTreeMap;
 use std::time::Duration;
 pub use walk::tallies_equal_the_executions_whatever_happens;
@@ -23,7 +28,7 @@ pub use walk::tallies_equal_the_executions_whatever_happens;
 pub type Claim = fn(&mut dyn Store);
 
 /// Every claim, with its name.
-pub const CLAIMS: [(&str, Claim); 16] = [
+pub const CLAIMS: [(&str, Claim); 19] = [
     ("an_empty_store_knows_nothing", an_empty_store_knows_nothing),
     ("a_device_is_loaded_as_it_was_saved", a_device_is_loaded_as_it_was_saved),
     ("a_device_saved_again_replaces_the_first", a_device_saved_again_replaces_the_first),
@@ -52,6 +57,12 @@ pub const CLAIMS: [(&str, Claim); 16] = [
     ("a_device_may_have_tasks_open_beside_an_update", a_device_may_have_tasks_open_beside_an_update),
     ("the_open_of_a_rollout_come_by_id", the_open_of_a_rollout_come_by_id),
     ("a_products_devices_are_walked_by_id_page_by_page", a_products_devices_are_walked_by_id_page_by_page),
+    ("a_shadow_is_loaded_as_it_was_saved", a_shadow_is_loaded_as_it_was_saved),
+    ("a_shadow_is_of_one_device_and_one_name", a_shadow_is_of_one_device_and_one_name),
+    (
+        "what_is_kept_of_a_shadow_is_replaced_deleted_and_dropped",
+        what_is_kept_of_a_shadow_is_replaced_deleted_and_dropped,
+    ),
 ];
 
 /// Checks every claim, each against a store of its own.
@@ -271,9 +282,11 @@ pub fn a_refused_batch_leaves_no_trace(store: &mut dyn Store) {
         releases: vec![release("p", "3.0.0")],
         rollouts: vec![Rollout { state: RolloutState::Aborted, ..rollout("r1") }],
         rollout_history: vec![rollout_entry("r1")],
+        shadows: vec![shadow::row("d1")],
     };
     batch.executions.push(execution("r2", "d1", ExecutionState::Queued));
     assert!(store.save(&batch).is_err());
+    assert!(shadow::is_unknown(store, "d1"));
     assert_eq!((load(store, &["d1", "d2"]), store.tallies().expect("tallies")), before);
     let catalogue = store.catalogue().expect("a catalogue");
     assert!(catalogue.releases.is_empty());

@@ -18,6 +18,7 @@ pub mod release;
 pub mod report;
 pub mod rollout;
 mod selection;
+pub mod shadow;
 pub mod state;
 pub mod store;
 pub mod task;

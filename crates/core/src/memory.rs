@@ -6,8 +6,9 @@ use crate::execution::{Execution, HistoryEntry};
 use crate::id::{DeviceId, ProductName, RolloutId};
 use crate::release::Release;
 use crate::rollout::{AbortReach, Rollout};
+use crate::shadow::{ShadowEntry, ShadowHead, ShadowName};
 use crate::state::Tally;
-use crate::store::{Catalogue, Changes, DeviceRecord, RolloutEntry, Store, StoreError};
+use crate::store::{Catalogue, Changes, DeviceRecord, RolloutEntry, ShadowRow, Store, StoreError};
 use crate::time::Timestamp;
 use crate::version::Version;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +22,7 @@ pub struct MemoryStore {
     rollouts: BTreeMap<RolloutId, Rollout>,
     history: Vec<HistoryEntry>,
     rollout_history: Vec<RolloutEntry>,
+    shadows: BTreeMap<DeviceId, BTreeMap<ShadowName, ShadowEntry>>,
 }
 
 /// Why a batch was refused.
@@ -120,6 +122,14 @@ impl MemoryStore {
         Ok(())
     }
 
+    fn put_shadow(&mut self, row: ShadowRow) {
+        let of_device = self.shadows.entry(row.device).or_default();
+        match row.entry {
+            Some(entry) => of_device.insert(row.name, entry),
+            None => of_device.remove(&row.name),
+        };
+    }
+
     fn executions_of(&self, device: &DeviceId) -> impl Iterator<Item = &Execution> {
         self.executions.get(device).into_iter().flat_map(BTreeMap::values)
     }
@@ -153,7 +163,8 @@ impl Store for MemoryStore {
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError> {
         self.check(changes)
             .map_err(|refusal| StoreError { operation: "save a batch of changes", source: refusal.into() })?;
-        let Changes { devices, executions, history, releases, rollouts, rollout_history } = changes.clone();
+        let Changes { devices, executions, history, releases, rollouts, rollout_history, shadows } =
+            changes.clone();
         self.devices.extend(devices.into_iter().map(|device| (device.id.clone(), device)));
         for execution in executions {
             let of_device = self.executions.entry(execution.device.clone()).or_default();
@@ -164,6 +175,7 @@ impl Store for MemoryStore {
             .extend(releases.into_iter().map(|row| ((row.product.clone(), row.version.clone()), row)));
         self.rollouts.extend(rollouts.into_iter().map(|rollout| (rollout.id.clone(), rollout)));
         self.rollout_history.extend(rollout_history);
+        shadows.into_iter().for_each(|row| self.put_shadow(row));
         Ok(())
     }
 
@@ -200,6 +212,19 @@ impl Store for MemoryStore {
             .values()
             .filter(|device| device.product == *product && after.is_none_or(|after| device.id > *after));
         Ok(due.take(limit).map(|device| device.id.clone()).collect())
+    }
+
+    fn shadow(&mut self, device: &DeviceId, name: &ShadowName) -> Result<Option<ShadowEntry>, StoreError> {
+        Ok(self.shadows.get(device).and_then(|of_device| of_device.get(name)).cloned())
+    }
+
+    fn shadow_heads(&mut self, device: &DeviceId) -> Result<Vec<ShadowHead>, StoreError> {
+        let of_device = self.shadows.get(device).into_iter().flatten();
+        let head = |(name, entry): (&ShadowName, &ShadowEntry)| ShadowHead {
+            name: name.clone(),
+            deleted: entry.deleted(),
+        };
+        Ok(of_device.map(head).collect())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::execution::{Execution, HistoryEntry};
 use crate::id::{DeviceId, ProductName, RolloutId};
 use crate::release::Release;
 use crate::rollout::{AbortReach, Rollout, RolloutState};
+use crate::shadow::{ShadowEntry, ShadowHead, ShadowName};
 use crate::state::Tally;
 use crate::time::Timestamp;
 use std::collections::BTreeMap;
@@ -56,6 +57,17 @@ pub struct RolloutEntry {
     pub note: String,
 }
 
+/// What a batch leaves under the name of one shadow.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ShadowRow {
+    /// The device. It need not be known otherwise.
+    pub device: DeviceId,
+    /// The shadow's name.
+    pub name: ShadowName,
+    /// What is kept; `None`: nothing any longer.
+    pub entry: Option<ShadowEntry>,
+}
+
 /// What a batch changed. Rows are whole: saving replaces the row of the same key.
 #[derive(Debug, Clone, Default)]
 pub struct Changes {
@@ -71,19 +83,22 @@ pub struct Changes {
     pub rollouts: Vec<Rollout>,
     /// History of rollouts, to append, in order.
     pub rollout_history: Vec<RolloutEntry>,
+    /// Shadows, by device and name.
+    pub shadows: Vec<ShadowRow>,
 }
 
 impl Changes {
     /// Whether there is nothing to save.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        let Self { devices, executions, history, releases, rollouts, rollout_history } = self;
+        let Self { devices, executions, history, releases, rollouts, rollout_history, shadows } = self;
         devices.is_empty()
             && executions.is_empty()
             && history.is_empty()
             && releases.is_empty()
             && rollouts.is_empty()
             && rollout_history.is_empty()
+            && shadows.is_empty()
     }
 }
 
@@ -141,4 +156,16 @@ pub trait Store {
         after: Option<&DeviceId>,
         limit: usize,
     ) -> Result<Vec<DeviceId>, StoreError>;
+
+    /// What is kept under the name of one shadow of a device.
+    ///
+    /// # Errors
+    /// See [`Store::catalogue`].
+    fn shadow(&mut self, device: &DeviceId, name: &ShadowName) -> Result<Option<ShadowEntry>, StoreError>;
+
+    /// All names under which something is kept for a device, by name. The fleet holds them below a bound.
+    ///
+    /// # Errors
+    /// See [`Store::catalogue`].
+    fn shadow_heads(&mut self, device: &DeviceId) -> Result<Vec<ShadowHead>, StoreError>;
 }

@@ -4,9 +4,13 @@
 //! plain hash is enough, because nobody can guess 256 bits and so there is nothing that stretching would slow down.
 //! Every live token is in memory, where [`Auth::verify`] finds it; the database is asked at the start and told of changes.
 //!
+//! A token has one of three forms: the text; a client certificate of the server's own authority, known by its digest; or
+//! an access key (see [`access_key`]). All are listed, expire and are revoked alike.
+//!
 //! Deliberately absent: what a principal may do. A device's doors take [`Principal::Device`] and [`Principal::Product`],
 //! the operator API takes [`Principal::Operator`], and neither takes the other.
 
+pub mod access_key;
 mod index;
 
 use std::fmt;
@@ -15,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use access_key::{AccessKey, MasterKey, MasterKeyError, Secret};
 use index::{Digest, Index};
 use sha2::{Digest as _, Sha256};
 use updraft_core::id::{DeviceId, InvalidName, ProductName};
@@ -22,7 +27,7 @@ use updraft_core::store::StoreError;
 use updraft_core::time::Timestamp;
 
 use crate::artifacts::write_private;
-use crate::store::{TokenKind, TokenRow, Tokens};
+use crate::store::{TokenForm, TokenKind, TokenRow, Tokens};
 
 /// What every token begins with, so that people and secret scanners know one when they see it.
 pub const TOKEN_PREFIX: &str = "updt_";
@@ -70,12 +75,6 @@ pub(crate) enum Kind {
     Device = 1,
     Product = 2,
     Operator = 3,
-}
-
-impl Kind {
-    fn from_byte(byte: u8) -> Option<Self> {
-        [Self::Device, Self::Product, Self::Operator].into_iter().find(|kind| *kind as u8 == byte)
-    }
 }
 
 /// Who is calling.
@@ -151,6 +150,9 @@ pub enum AuthError {
     /// The system has no random bytes.
     #[error("the system's random source failed")]
     Random,
+    /// The master key of access keys cannot be used.
+    #[error(transparent)]
+    MasterKey(#[from] MasterKeyError),
     /// There is no token of that ID.
     #[error("there is no token {0}")]
     Unknown(String),
@@ -168,7 +170,7 @@ pub enum AuthError {
     },
 }
 
-/// What is wanted of a token to be made.
+/// What is wanted of a token to be made, whatever its form.
 #[derive(Debug, Clone)]
 pub struct NewToken {
     /// Whom it stands for.
@@ -187,25 +189,26 @@ pub struct Auth {
 
 struct Shared {
     index: Index,
+    master: MasterKey,
     /// Behind one lock, so that the index changes in the order of the database.
     tokens: Mutex<Tokens>,
 }
 
 impl Auth {
-    /// Loads all live tokens.
+    /// Loads all live tokens. `master` is what the secrets of access keys follow from.
     ///
     /// # Errors
     /// [`AuthError::Store`].
-    pub fn open(mut tokens: Tokens, now: Timestamp) -> Result<Self, AuthError> {
+    pub fn open(mut tokens: Tokens, master: MasterKey, now: Timestamp) -> Result<Self, AuthError> {
         let index = Index::new();
         tokens.each_live(now, |row| {
             // A row that no longer makes a name lets nobody in.
             if let Ok(principal) = Principal::new(kind(row.kind), &row.subject) {
-                index.insert(&row.hash, &principal, row.expires);
+                index.insert(&row.hash, row.form, &principal, row.expires);
             }
         })?;
         index.shrink();
-        Ok(Self { shared: Arc::new(Shared { index, tokens: Mutex::new(tokens) }) })
+        Ok(Self { shared: Arc::new(Shared { index, master, tokens: Mutex::new(tokens) }) })
     }
 
     /// Whom a presented token stands for; `None` if it is malformed, unknown, revoked or expired, without a word about
@@ -215,7 +218,24 @@ impl Auth {
         if presented.len() != TOKEN_BYTES || !presented.starts_with(TOKEN_PREFIX) {
             return None;
         }
-        self.shared.index.find(&digest(presented), now)
+        self.shared.index.find(&digest(presented.as_bytes()), TokenForm::Text, now)
+    }
+
+    /// Whom a certificate of the server's own authority stands for, given as DER; `None` if it is unknown, revoked or
+    /// expired. That it comes with its key, and from that authority, is for TLS to find out.
+    #[must_use]
+    pub fn certificate(&self, der: &[u8], now: Timestamp) -> Option<Principal> {
+        self.shared.index.find(&digest(der), TokenForm::Certificate, now)
+    }
+
+    /// The access key of an ID, to check a signature by; `None` if the ID is malformed, unknown, revoked or expired.
+    #[must_use]
+    pub fn access_key(&self, id: &str, now: Timestamp) -> Option<AccessKey> {
+        if !access_key::is_id(id) {
+            return None;
+        }
+        let principal = self.shared.index.find(&digest(id.as_bytes()), TokenForm::AccessKey, now)?;
+        Some(AccessKey { principal, secret: self.shared.master.secret(id) })
     }
 
     /// Makes a token. When this returns it is durable, and verified from then on. Blocks on the database.
@@ -224,12 +244,48 @@ impl Auth {
     /// [`AuthError`].
     pub fn create(&self, new: NewToken, now: Timestamp) -> Result<(Token, TokenRow), AuthError> {
         let token = Token::draw()?;
+        let row = self.add(TokenForm::Text, digest(token.reveal().as_bytes()), new, now)?;
+        Ok((token, row))
+    }
+
+    /// Makes an access key: its ID and its secret. As [`Auth::create`] otherwise.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub fn create_access_key(
+        &self,
+        new: NewToken,
+        now: Timestamp,
+    ) -> Result<(String, Secret, TokenRow), AuthError> {
+        let id = access_key::draw_id()?;
+        let secret = self.shared.master.secret(&id);
+        let row = self.add(TokenForm::AccessKey, digest(id.as_bytes()), new, now)?;
+        Ok((id, secret, row))
+    }
+
+    /// Takes in a certificate of the server's own authority, as DER: it lets in whom it was made for from when this
+    /// returns. Blocks on the database.
+    ///
+    /// # Errors
+    /// [`AuthError`].
+    pub fn add_certificate(&self, der: &[u8], new: NewToken, now: Timestamp) -> Result<TokenRow, AuthError> {
+        self.add(TokenForm::Certificate, digest(der), new, now)
+    }
+
+    fn add(
+        &self,
+        form: TokenForm,
+        hash: Digest,
+        new: NewToken,
+        now: Timestamp,
+    ) -> Result<TokenRow, AuthError> {
         let mut id = [0; 6];
         getrandom::fill(&mut id).map_err(|_| AuthError::Random)?;
         let NewToken { principal, expires, note } = new;
         let row = TokenRow {
             id: format!("t{}", hex::encode(id)),
-            hash: digest(token.reveal()),
+            hash,
+            form,
             kind: match principal.kind() {
                 Kind::Device => TokenKind::Device,
                 Kind::Product => TokenKind::Product,
@@ -246,8 +302,8 @@ impl Auth {
             return Err(AuthError::TooMany);
         }
         tokens.insert(&row)?;
-        self.shared.index.insert(&row.hash, &principal, expires);
-        Ok((token, row))
+        self.shared.index.insert(&row.hash, form, &principal, expires);
+        Ok(row)
     }
 
     /// Revokes a token: nothing that begins after this returned is let in by it. Revoking twice changes nothing. Blocks on
@@ -307,8 +363,8 @@ fn kind(kind: TokenKind) -> Kind {
     }
 }
 
-fn digest(token: &str) -> Digest {
-    Sha256::digest(token.as_bytes()).into()
+fn digest(presented: &[u8]) -> Digest {
+    Sha256::digest(presented).into()
 }
 
 #[cfg(test)]

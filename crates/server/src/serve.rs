@@ -3,6 +3,7 @@
 use crate::api;
 use crate::artifacts::serve::Downloads;
 use crate::artifacts::{self, ARTIFACTS_FOLDER, Artifacts, LINK_KEYS_FILE, LinkSigner, UploadLimits};
+use crate::auth::access_key::{ACCESS_KEY_FILE, MasterKey};
 use crate::auth::{Auth, AuthError};
 use crate::config::Config;
 use crate::engine::clock::Clock;
@@ -84,7 +85,8 @@ impl Server {
         let clock = Clock::system();
         let now = clock.now();
         let database = Database::open(data)?;
-        let auth = Auth::open(database.tokens()?, now)?;
+        let master = MasterKey::open(&data.join(ACCESS_KEY_FILE)).map_err(AuthError::from)?;
+        let auth = Auth::open(database.tokens()?, master, now)?;
         auth.keep_operator_token(data, now)?;
         let tls = open_tls(config, now)?;
         let signer = Arc::new(LinkSigner::open(&data.join(LINK_KEYS_FILE), seconds(now))?);

@@ -1,5 +1,6 @@
 //! The working set of one batch: what was loaded, what changed, what is to be saved.
 
+use super::shadow::Shadows;
 use super::{Error, Fleet};
 use crate::execution::{Effect, Execution, HistoryEntry};
 use crate::id::{DeviceId, RolloutId};
@@ -18,6 +19,7 @@ pub(super) struct Batch {
     rollouts_changed: BTreeSet<RolloutId>,
     /// What is appended or inserted as it comes; the rows that are replaced are collected at the end.
     pub(super) appended: Changes,
+    pub(super) shadows: Shadows,
 }
 
 impl Batch {
@@ -80,7 +82,8 @@ impl<S: Store> Fleet<S> {
         !(batch.appended.is_empty()
             && batch.devices_changed.is_empty()
             && batch.executions_changed.is_empty()
-            && batch.rollouts_changed.is_empty())
+            && batch.rollouts_changed.is_empty()
+            && batch.shadows.is_unchanged())
     }
 
     fn take_changes(&mut self) -> Changes {
@@ -97,6 +100,7 @@ impl<S: Store> Fleet<S> {
         }
         let rollouts = batch.rollouts_changed.iter().filter_map(|rollout| self.index.rollout(rollout));
         changes.rollouts.extend(rollouts.cloned());
+        changes.shadows = batch.shadows.into_changes();
         changes
     }
 

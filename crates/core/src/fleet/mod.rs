@@ -7,6 +7,7 @@ mod batch;
 mod catalogue;
 mod command;
 mod question;
+mod shadow;
 mod survey;
 mod task;
 

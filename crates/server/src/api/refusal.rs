@@ -135,7 +135,7 @@ impl From<AuthError> for Refusal {
             AuthError::Store(error) => error.into(),
             AuthError::Unknown(_) => Self::unknown("token_unknown", message, Vec::new()),
             AuthError::TooMany => Self::new(StatusCode::CONFLICT, "limit_reached", message),
-            AuthError::Random | AuthError::File { .. } => {
+            AuthError::Random | AuthError::File { .. } | AuthError::MasterKey(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", message)
             }
         }

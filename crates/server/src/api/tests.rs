@@ -23,6 +23,7 @@ use updraft_core::report::{Description, Report};
 
 use super::{Parts, router};
 use crate::artifacts::{Artifacts, LinkSigner, UploadLimits};
+use crate::auth::access_key::MasterKey;
 use crate::auth::{Auth, NewToken, Principal};
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, Running};
@@ -49,7 +50,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::system();
         let database = Database::open(folder.path()).unwrap();
-        let auth = Auth::open(database.tokens().unwrap(), clock.now()).unwrap();
+        let auth = Auth::open(database.tokens().unwrap(), MasterKey::draw().unwrap(), clock.now()).unwrap();
         let artifacts = Artifacts::open_folder(&folder.path().join("artifacts")).unwrap();
         let signer = Arc::new(LinkSigner::open(&folder.path().join("link.keys"), 1_700_000_000).unwrap());
         let (engine, running) = Engine::start(database.fleet().unwrap(), clock).unwrap();

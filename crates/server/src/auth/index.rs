@@ -11,6 +11,7 @@ use std::sync::{PoisonError, RwLock};
 use updraft_core::time::Timestamp;
 
 use super::{Kind, Principal};
+use crate::store::TokenForm;
 
 /// How many shards: a token made or revoked moves a 256th of the slots at most, and writers block few readers.
 const SHARDS: usize = 256;
@@ -22,6 +23,8 @@ const NEVER: u32 = u32::MAX;
 /// A shard's names are packed again when more than this many bytes of them are dead, and more than half.
 const DEAD_BYTES_MIN: usize = 512;
 
+const KINDS: [Kind; 3] = [Kind::Device, Kind::Product, Kind::Operator];
+
 /// A SHA-256.
 pub(super) type Digest = [u8; 32];
 
@@ -32,7 +35,7 @@ struct Slot {
     name_at: u32,
 }
 
-/// Slots sorted by key, and the names they point to: kind, length, bytes.
+/// Slots sorted by key, and the names they point to: form and kind, length, bytes.
 #[derive(Debug, Default)]
 struct Shard {
     slots: Vec<Slot>,
@@ -52,8 +55,17 @@ impl Index {
     }
 
     /// Adds a token, in place of one with the same digest.
-    pub(super) fn insert(&self, digest: &Digest, principal: &Principal, expires: Option<Timestamp>) {
-        self.write(digest, |shard| shard.insert(key(digest), principal, expires.map_or(NEVER, seconds)));
+    pub(super) fn insert(
+        &self,
+        digest: &Digest,
+        form: TokenForm,
+        principal: &Principal,
+        expires: Option<Timestamp>,
+    ) {
+        let tag = tag(form, principal.kind());
+        self.write(digest, |shard| {
+            shard.insert(key(digest), tag, principal.name(), expires.map_or(NEVER, seconds));
+        });
     }
 
     /// Removes a token; a lookup that begins after this returned does not find it.
@@ -61,15 +73,15 @@ impl Index {
         self.write(digest, |shard| shard.remove(&key(digest)));
     }
 
-    /// Whom a token stands for, if it is live at `now`.
+    /// Whom a token stands for, if it is live at `now` and was presented in its own form.
     ///
     /// The comparison may take longer the more bytes agree. That tells an attacker about digests, and to have a digest
     /// that shares its first bytes with a token's is of no use: the token is not nearer for it.
-    pub(super) fn find(&self, digest: &Digest, now: Timestamp) -> Option<Principal> {
+    pub(super) fn find(&self, digest: &Digest, form: TokenForm, now: Timestamp) -> Option<Principal> {
         let shard = self.shards[usize::from(digest[0])].read().unwrap_or_else(PoisonError::into_inner);
         let at = shard.slots.binary_search_by_key(&key(digest), |slot| slot.key).ok()?;
         let slot = &shard.slots[at];
-        (slot.expires > seconds(now)).then(|| shard.principal(slot.name_at))?
+        (slot.expires > seconds(now)).then(|| shard.principal(slot.name_at, form))?
     }
 
     /// How many tokens there are, expired ones that nobody removed among them.
@@ -101,11 +113,11 @@ impl Index {
 }
 
 impl Shard {
-    fn insert(&mut self, key: [u8; KEY_BYTES], principal: &Principal, expires: u32) {
+    fn insert(&mut self, key: [u8; KEY_BYTES], tag: u8, name: &str, expires: u32) {
         self.remove(&key);
-        let name = principal.name().as_bytes();
+        let name = name.as_bytes();
         let name_at = u32::try_from(self.names.len()).expect("a shard's names are packed long before 4 GiB");
-        self.names.push(principal.kind() as u8);
+        self.names.push(tag);
         self.names.push(u8::try_from(name.len()).expect("names have at most 128 bytes"));
         self.names.extend_from_slice(name);
         let at = self.slots.partition_point(|slot| slot.key < key);
@@ -125,15 +137,16 @@ impl Shard {
         }
     }
 
-    /// The name with its kind and length.
+    /// The name with its tag and length.
     fn name(&self, at: u32) -> &[u8] {
         let name = &self.names[at as usize..];
         &name[..2 + usize::from(name[1])]
     }
 
-    fn principal(&self, name_at: u32) -> Option<Principal> {
+    fn principal(&self, name_at: u32, form: TokenForm) -> Option<Principal> {
         let name = self.name(name_at);
-        Principal::new(Kind::from_byte(name[0])?, std::str::from_utf8(&name[2..]).ok()?).ok()
+        let kind = KINDS.into_iter().find(|kind| tag(form, *kind) == name[0])?;
+        Principal::new(kind, std::str::from_utf8(&name[2..]).ok()?).ok()
     }
 
     /// Drops the names that no slot points to.
@@ -147,6 +160,16 @@ impl Shard {
         self.names = names;
         self.dead_bytes = 0;
     }
+}
+
+/// Form and kind in one byte.
+fn tag(form: TokenForm, kind: Kind) -> u8 {
+    let form = match form {
+        TokenForm::Text => 0,
+        TokenForm::Certificate => 1,
+        TokenForm::AccessKey => 2,
+    };
+    form << 4 | kind as u8
 }
 
 fn key(digest: &Digest) -> [u8; KEY_BYTES] {
@@ -177,7 +200,7 @@ mod tests {
     fn each_token_finds_its_own_device_and_a_removed_one_nobody() {
         let index = Index::new();
         for number in 0..20_000 {
-            index.insert(&digest(number), &device(number), None);
+            index.insert(&digest(number), TokenForm::Text, &device(number), None);
         }
         assert_eq!(index.len(), 20_000);
         for number in (0..20_000).filter(|number| number % 4 != 0) {
@@ -186,7 +209,7 @@ mod tests {
         assert_eq!(index.len(), 5_000);
         for number in 0..20_000 {
             let expected = (number % 4 == 0).then(|| device(number));
-            assert_eq!(index.find(&digest(number), NOW), expected, "{number}");
+            assert_eq!(index.find(&digest(number), TokenForm::Text, NOW), expected, "{number}");
         }
         assert!(index.bytes() < 20_000 * 40, "the names of removed tokens are given back");
     }
@@ -195,17 +218,36 @@ mod tests {
     fn a_token_is_good_until_its_expiry_and_not_after() {
         let index = Index::new();
         let expires = NOW.plus(std::time::Duration::from_secs(10));
-        index.insert(&digest(1), &device(1), Some(expires));
-        assert!(index.find(&digest(1), Timestamp::from_millis(expires.as_millis() - 1_001)).is_some());
-        assert!(index.find(&digest(1), expires).is_none());
-        assert!(index.find(&digest(1), Timestamp::from_millis(i64::MAX)).is_none());
+        index.insert(&digest(1), TokenForm::Text, &device(1), Some(expires));
+        assert!(
+            index
+                .find(&digest(1), TokenForm::Text, Timestamp::from_millis(expires.as_millis() - 1_001))
+                .is_some()
+        );
+        assert!(index.find(&digest(1), TokenForm::Text, expires).is_none());
+        assert!(index.find(&digest(1), TokenForm::Text, Timestamp::from_millis(i64::MAX)).is_none());
+    }
+
+    #[test]
+    fn a_token_presented_in_another_form_than_its_own_is_nobody() {
+        let forms = [TokenForm::Text, TokenForm::Certificate, TokenForm::AccessKey];
+        let index = Index::new();
+        for (number, form) in (0..).zip(forms) {
+            index.insert(&digest(number), form, &device(number), None);
+        }
+        for (number, form) in (0..).zip(forms) {
+            for presented in forms {
+                let expected = (presented == form).then(|| device(number));
+                assert_eq!(index.find(&digest(number), presented, NOW), expected);
+            }
+        }
     }
 
     #[test]
     fn a_hundred_thousand_tokens_take_at_most_64_bytes_each() {
         let index = Index::new();
         for number in 0..100_000 {
-            index.insert(&digest(number), &device(number), None);
+            index.insert(&digest(number), TokenForm::Text, &device(number), None);
         }
         assert!(index.bytes() <= 100_000 * 64, "{} bytes", index.bytes());
         index.shrink();

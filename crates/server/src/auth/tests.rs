@@ -1,4 +1,5 @@
 use super::*;
+use crate::auth::access_key::ACCESS_KEY_FILE;
 use crate::store::Database;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
@@ -6,7 +7,16 @@ use std::time::Duration;
 const NOW: Timestamp = Timestamp::from_millis(1_772_366_400_000);
 
 fn auth(database: &Database) -> Auth {
-    Auth::open(database.tokens().unwrap(), NOW).unwrap()
+    // One key for all, as the file is one for all starts of a server.
+    Auth::open(database.tokens().unwrap(), master(), NOW).unwrap()
+}
+
+fn master() -> MasterKey {
+    static FOLDER: std::sync::LazyLock<tempfile::TempDir> =
+        std::sync::LazyLock::new(|| tempfile::tempdir().unwrap());
+    static TURN: Mutex<()> = Mutex::new(());
+    let _turn = TURN.lock().unwrap();
+    MasterKey::open(&FOLDER.path().join(ACCESS_KEY_FILE)).unwrap()
 }
 
 fn new(principal: Principal, expires: Option<Timestamp>) -> NewToken {
@@ -131,4 +141,55 @@ fn the_first_start_leaves_an_operators_token_that_only_the_owner_can_read() {
 fn a_token_that_is_not_there_cannot_be_revoked() {
     let database = Database::in_memory().unwrap();
     assert!(matches!(auth(&database).revoke("t1", NOW), Err(AuthError::Unknown(_))));
+}
+
+#[test]
+fn an_access_key_stands_for_whom_it_was_made_for_with_the_same_secret_after_a_restart() {
+    let database = Database::in_memory().unwrap();
+    let before = auth(&database);
+    let [device, _, operator] = principals();
+    for principal in [device, operator] {
+        let (id, secret, row) = before.create_access_key(new(principal.clone(), None), NOW).unwrap();
+        let key = AccessKey { principal, secret };
+        for auth in [&before, &auth(&database)] {
+            assert_eq!(auth.access_key(&id, NOW).as_ref(), Some(&key));
+        }
+        before.revoke(&row.id, NOW).unwrap();
+        for auth in [&before, &auth(&database)] {
+            assert_eq!(auth.access_key(&id, NOW), None, "a revoked one signs nothing");
+        }
+    }
+}
+
+#[test]
+fn what_is_no_access_keys_id_has_no_secret() {
+    let database = Database::in_memory().unwrap();
+    let auth = auth(&database);
+    let [device, ..] = principals();
+    let expires = NOW.plus(Duration::from_secs(60));
+    let (id, secret, _) = auth.create_access_key(new(device.clone(), Some(expires)), NOW).unwrap();
+    let (token, _) = auth.create(new(device, None), NOW).unwrap();
+    for bad in ["", "UPDK", &id[1..], &id.to_lowercase(), &format!("{id}0"), token.reveal(), secret.reveal()]
+    {
+        assert_eq!(auth.access_key(bad, NOW), None, "{bad}");
+    }
+    assert_eq!(auth.access_key(&id, expires), None);
+    assert_eq!(auth.verify(&id, NOW), None, "the ID is no secret, so it is no token");
+    assert_eq!(auth.verify(secret.reveal(), NOW), None);
+}
+
+#[test]
+fn a_certificate_stands_for_its_device_until_it_is_revoked() {
+    let database = Database::in_memory().unwrap();
+    let before = auth(&database);
+    let [device, ..] = principals();
+    let row = before.add_certificate(b"a certificate", new(device.clone(), None), NOW).unwrap();
+    for auth in [&before, &auth(&database)] {
+        assert_eq!(auth.certificate(b"a certificate", NOW), Some(device.clone()));
+        assert_eq!(auth.certificate(b"another", NOW), None);
+    }
+    before.revoke(&row.id, NOW).unwrap();
+    for auth in [&before, &auth(&database)] {
+        assert_eq!(auth.certificate(b"a certificate", NOW), None);
+    }
 }

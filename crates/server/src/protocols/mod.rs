@@ -1,4 +1,5 @@
 //! The ways devices speak: one folder each, a pure half (bytes in, reports out) and a thin half (sockets).
 
+pub mod aws;
 pub mod http;
 pub mod mqtt;

@@ -21,7 +21,7 @@ pub use last_seen::PAGE_DEVICES;
 pub use schema::MigrateError;
 pub use snapshot::SnapshotError;
 pub use sqlite::SqliteStore;
-pub use tokens::{TokenKind, TokenRow, Tokens};
+pub use tokens::{TokenForm, TokenKind, TokenRow, Tokens};
 pub use views::{
     DeviceDetail, DeviceFilter, DeviceLine, DevicePage, Facts, PAGE_ROWS_MAX, RolloutLine, SCAN_ROWS_MAX,
     TallyMismatch, VersionCount, Views,

@@ -1,4 +1,4 @@
-//! Credentials: rows, not decisions. The secret itself is never here, only its digest.
+//! Credentials: rows, not decisions. The secret itself is never here, only the digest of what is presented.
 
 use super::sqlite::{all, failed, rows};
 use super::{Database, row};
@@ -31,13 +31,39 @@ impl TokenKind {
     }
 }
 
+/// How a token is presented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenForm {
+    /// As a text, which is the secret.
+    Text,
+    /// As a certificate of the server's own authority, with its key.
+    Certificate,
+    /// As an access key: by an ID, and by what its secret signed.
+    AccessKey,
+}
+
+impl TokenForm {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Certificate => "certificate",
+            Self::AccessKey => "access_key",
+        }
+    }
+}
+
 /// A token, as it is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TokenRow {
     /// Its ID, for people: nothing secret.
     pub id: String,
-    /// SHA-256 of the secret.
+    /// SHA-256 of what is presented: the text, the certificate (DER), or the access key's ID.
     pub hash: [u8; 32],
+    /// How it is presented.
+    pub form: TokenForm,
     /// What it stands for.
     pub kind: TokenKind,
     /// The device, product or operator.
@@ -60,7 +86,7 @@ pub struct Tokens {
     _database: Database,
 }
 
-const COLUMNS: &str = "id, hash, kind, subject, created, expires, revoked, note";
+const COLUMNS: &str = "id, hash, form, kind, subject, created, expires, revoked, note";
 
 fn token(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
     let time =
@@ -68,12 +94,13 @@ fn token(row: &Row<'_>) -> rusqlite::Result<TokenRow> {
     Ok(TokenRow {
         id: row.get(0)?,
         hash: row.get(1)?,
-        kind: row::word(row, 2)?,
-        subject: row.get(3)?,
-        created: row::time(row, 4)?,
-        expires: time(5)?,
-        revoked: time(6)?,
-        note: row.get(7)?,
+        form: row::word(row, 2)?,
+        kind: row::word(row, 3)?,
+        subject: row.get(4)?,
+        created: row::time(row, 5)?,
+        expires: time(6)?,
+        revoked: time(7)?,
+        note: row.get(8)?,
     })
 }
 
@@ -87,12 +114,13 @@ impl Tokens {
     /// # Errors
     /// [`StoreError`]; its cause is [`super::Cause::Refused`] if the ID or the digest is taken.
     pub fn insert(&mut self, token: &TokenRow) -> Result<(), StoreError> {
-        let TokenRow { id, hash, kind, subject, created, expires, revoked, note } = token;
-        let sql = format!("INSERT INTO token ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)");
+        let TokenRow { id, hash, form, kind, subject, created, expires, revoked, note } = token;
+        let sql = format!("INSERT INTO token ({COLUMNS}) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)");
         let insert = || {
             self.connection.prepare_cached(&sql)?.execute(params![
                 id,
                 hash,
+                form.as_str(),
                 kind.as_str(),
                 subject,
                 created.as_millis(),

@@ -13,6 +13,7 @@ use updraft_core::report::{Description, Report};
 use updraft_core::rollout::Plan;
 use updraft_core::time::Timestamp;
 use updraft_server::artifacts::LinkSigner;
+use updraft_server::auth::access_key::MasterKey;
 use updraft_server::auth::{Auth, NewToken, Principal};
 use updraft_server::config::Config;
 use updraft_server::engine::clock::Clock;
@@ -127,7 +128,7 @@ fn a_wall_clock_that_went_back_expires_nothing_early_and_one_that_went_forward_e
 fn a_body_that_does_not_come_is_408_and_costs_no_more_than_its_time() {
     let folder = tempfile::tempdir().unwrap();
     let database = Database::open(folder.path()).unwrap();
-    let auth = Auth::open(database.tokens().unwrap(), THEN).unwrap();
+    let auth = Auth::open(database.tokens().unwrap(), MasterKey::draw().unwrap(), THEN).unwrap();
     let new =
         NewToken { principal: Principal::Device("d".parse().unwrap()), expires: None, note: String::new() };
     let token = auth.create(new, THEN).unwrap().0.reveal().to_owned();

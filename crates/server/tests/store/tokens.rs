@@ -1,12 +1,13 @@
 //! Credentials as rows.
 
 use updraft_core::time::Timestamp;
-use updraft_server::store::{Cause, Database, TokenKind, TokenRow, cause};
+use updraft_server::store::{Cause, Database, TokenForm, TokenKind, TokenRow, cause};
 
 fn token(id: &str, hash: u8) -> TokenRow {
     TokenRow {
         id: id.to_owned(),
         hash: [hash; 32],
+        form: TokenForm::Text,
         kind: TokenKind::Device,
         subject: "D1".to_owned(),
         created: Timestamp::from_millis(1),
@@ -20,9 +21,11 @@ fn token(id: &str, hash: u8) -> TokenRow {
 fn a_token_is_read_as_it_was_written_and_found_by_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
     let kinds = [TokenKind::Device, TokenKind::Product, TokenKind::Operator];
+    let forms = [TokenForm::Certificate, TokenForm::Text, TokenForm::AccessKey];
     let rows: Vec<_> = (0..3)
         .map(|index| TokenRow {
             kind: kinds[usize::from(index)],
+            form: forms[usize::from(index)],
             expires: (index == 1).then(|| Timestamp::from_millis(i64::MAX)),
             ..token(&format!("t{index}"), index)
         })

@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use jiff::Timestamp;
 use updraft_server::artifacts::LINK_KEYS_FILE;
 use updraft_server::auth::OPERATOR_TOKEN_FILE;
+use updraft_server::auth::access_key::ACCESS_KEY_FILE;
 use updraft_server::pki::{CA_FILE, CA_KEY_FILE, Inspected, SERVER_FILE, SERVER_KEY_FILE, inspect};
 use updraft_server::store::DATABASE_FILE;
 
@@ -19,8 +20,8 @@ const FREE_BYTES_WARN: u64 = 2 << 30;
 /// Less free space than this may stop the database, in bytes.
 const FREE_BYTES_FAIL: u64 = 128 << 20;
 /// Files that nobody but the owner may read.
-const SECRET_FILES: [&str; 5] =
-    [OPERATOR_TOKEN_FILE, CA_KEY_FILE, SERVER_KEY_FILE, LINK_KEYS_FILE, DATABASE_FILE];
+const SECRET_FILES: [&str; 6] =
+    [OPERATOR_TOKEN_FILE, CA_KEY_FILE, SERVER_KEY_FILE, LINK_KEYS_FILE, ACCESS_KEY_FILE, DATABASE_FILE];
 /// The clock cannot be right before this: 2026-01-01.
 const CLOCK_MIN: Timestamp = Timestamp::constant(1_767_225_600, 0);
 /// How far files may lie in the future before the clock is taken to have stepped back.

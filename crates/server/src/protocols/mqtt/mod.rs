@@ -3,3 +3,4 @@
 //! [`door`] is the line between the two halves: on one side what carries messages, on the other what they mean.
 
 pub mod door;
+pub mod endpoint;

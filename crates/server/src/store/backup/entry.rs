@@ -8,13 +8,14 @@ use std::io::Read;
 use super::manifest::FileFacts;
 
 /// The data folder's small files: keys, certificates, the operator's token. Those missing are not missed.
-pub(super) const SMALL_FILES: [&str; 6] = [
+pub(super) const SMALL_FILES: [&str; 7] = [
     CA_FILE,
     CA_KEY_FILE,
     SERVER_FILE,
     SERVER_KEY_FILE,
     crate::artifacts::LINK_KEYS_FILE,
     crate::auth::OPERATOR_TOKEN_FILE,
+    crate::auth::access_key::ACCESS_KEY_FILE,
 ];
 /// Largest of the small files, in bytes; real ones have a few thousand.
 pub(super) const SMALL_FILE_BYTES_MAX: u64 = 1024 * 1024;

@@ -139,10 +139,12 @@ CREATE TABLE last_seen (
     seen BLOB    NOT NULL
 ) STRICT;
 
--- Credentials. The secret itself is nowhere; `hash` is its SHA-256.
+-- Credentials. The secret itself is nowhere; `hash` is the SHA-256 of what is presented: the token's text, the
+-- certificate (DER), the access key's ID.
 CREATE TABLE token (
     id      TEXT    PRIMARY KEY,
     hash    BLOB    NOT NULL UNIQUE CHECK (length(hash) = 32),
+    form    TEXT    NOT NULL CHECK (form IN ('text', 'certificate', 'access_key')),
     kind    TEXT    NOT NULL CHECK (kind IN ('device', 'product', 'operator')),
     subject TEXT    NOT NULL,
     created INTEGER NOT NULL,
