@@ -9,12 +9,12 @@ mod walk;
 use crate::device::Device;
 use crate::execution::Execution;
 use crate::id::DeviceId;
-use crate::rollout::{Rollout, RolloutState, Survey};
+use crate::rollout::{AbortReach, Rollout, RolloutState, Survey};
 use crate::state::ExecutionState;
 use crate::store::{Changes, DeviceRecord, Store};
 use sample::{
     at, device, entry, execution, load, prepare, product, release, release_facts, rollout, rollout_entry,
-    rollout_id, save, states,
+    rollout_id, save, states, task_rollout,
 };
 pub use shadow::{
     a_shadow_is_loaded_as_it_was_saved, a_shadow_is_of_one_device_and_one_name,
@@ -28,7 +28,7 @@ pub use walk::tallies_equal_the_executions_whatever_happens;
 pub type Claim = fn(&mut dyn Store);
 
 /// Every claim, with its name.
-pub const CLAIMS: [(&str, Claim); 18] = [
+pub const CLAIMS: [(&str, Claim); 19] = [
     ("an_empty_store_knows_nothing", an_empty_store_knows_nothing),
     ("a_device_is_loaded_as_it_was_saved", a_device_is_loaded_as_it_was_saved),
     ("a_device_saved_again_replaces_the_first", a_device_saved_again_replaces_the_first),
@@ -54,6 +54,7 @@ pub const CLAIMS: [(&str, Claim); 18] = [
         "the_overdue_are_open_and_the_most_overdue_come_first",
         the_overdue_are_open_and_the_most_overdue_come_first,
     ),
+    ("a_device_may_have_tasks_open_beside_an_update", a_device_may_have_tasks_open_beside_an_update),
     ("the_open_of_a_rollout_come_by_id", the_open_of_a_rollout_come_by_id),
     ("a_products_devices_are_walked_by_id_page_by_page", a_products_devices_are_walked_by_id_page_by_page),
     ("a_shadow_is_loaded_as_it_was_saved", a_shadow_is_loaded_as_it_was_saved),
@@ -79,7 +80,7 @@ pub fn an_empty_store_knows_nothing(store: &mut dyn Store) {
     assert_eq!(load(store, &["d1"]), [DeviceRecord::default()]);
     assert_eq!(store.tallies().expect("tallies"), BTreeMap::new());
     assert_eq!(store.overdue(at(i64::MAX), 10).expect("the overdue"), []);
-    assert_eq!(store.open_in(&rollout_id("r1"), 10).expect("the open"), []);
+    assert_eq!(store.open_in(&rollout_id("r1"), AbortReach::Open, 10).expect("the open"), []);
     assert_eq!(store.devices_after(&product("p"), None, 10).expect("devices"), []);
 }
 
@@ -318,6 +319,21 @@ pub fn the_overdue_are_open_and_the_most_overdue_come_first(store: &mut dyn Stor
     assert_eq!(ids(store.overdue(at(20), 10).expect("the overdue")), ["d"]);
 }
 
+/// A task's rollout comes back whole, and its executions are under no limit of the store.
+pub fn a_device_may_have_tasks_open_beside_an_update(store: &mut dyn Store) {
+    prepare(store, &["a"], &["r1"]);
+    let tasks = ["t1", "t2"].map(|id| task_rollout(id, "reboot"));
+    save(store, &Changes { rollouts: tasks.to_vec(), ..Changes::default() });
+    let mut rollouts = store.catalogue().expect("a catalogue").rollouts;
+    rollouts.retain(|rollout| rollout.task().is_some());
+    rollouts.sort_by(|left, right| left.id.cmp(&right.id));
+    assert_eq!(rollouts, tasks);
+    let open = |id| Execution { is_task: true, ..execution(id, "a", ExecutionState::Queued) };
+    let executions = vec![execution("r1", "a", ExecutionState::Queued), open("t1"), open("t2")];
+    save(store, &Changes { executions: executions.clone(), ..Changes::default() });
+    assert_eq!(load(store, &["a"])[0].executions, executions);
+}
+
 /// Not those of another rollout, not the closed ones, and no more than asked for.
 pub fn the_open_of_a_rollout_come_by_id(store: &mut dyn Store) {
     prepare(store, &["d", "c", "b", "a", "B"], &["r1", "r2"]);
@@ -330,12 +346,14 @@ pub fn the_open_of_a_rollout_come_by_id(store: &mut dyn Store) {
         execution("r2", "d", ExecutionState::Succeeded),
     ];
     save(store, &Changes { executions, ..Changes::default() });
-    let mut open = |rollout, limit| ids(store.open_in(&rollout_id(rollout), limit).expect("the open"));
-    assert_eq!(open("r1", 10), ["B", "a", "d"]);
-    assert_eq!(open("r1", 2), ["B", "a"]);
-    assert_eq!(open("r2", 10), ["b"]);
-    assert_eq!(open("r1", 0), [""; 0]);
-    assert_eq!(open("none", 10), [""; 0]);
+    let mut open =
+        |rollout, reach, limit| ids(store.open_in(&rollout_id(rollout), reach, limit).expect("the open"));
+    assert_eq!(open("r1", AbortReach::Open, 10), ["B", "a", "d"]);
+    assert_eq!(open("r1", AbortReach::Open, 2), ["B", "a"]);
+    assert_eq!(open("r1", AbortReach::Queued, 10), ["d"]);
+    assert_eq!(open("r2", AbortReach::Queued, 10), ["b"]);
+    assert_eq!(open("r1", AbortReach::Open, 0), [""; 0]);
+    assert_eq!(open("none", AbortReach::Open, 10), [""; 0]);
 }
 
 /// By the bytes of the ID; a device that turns into another product moves over.

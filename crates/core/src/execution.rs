@@ -1,11 +1,13 @@
 //! One device's part in one rollout: what moves it, and what ends it.
 
-use crate::id::{DeviceId, ProductName, RolloutId};
+use crate::device::Device;
+use crate::id::{DeviceId, RolloutId};
 use crate::report::{DETAIL_BYTES_MAX, Description, Progress, Word};
-use crate::rollout::Deadlines;
-use crate::state::{ExecutionState, FailureReason, Step};
+use crate::rollout::{Deadlines, Rollout};
+use crate::state::{ExecutionState, FailureReason, StateKind, Step};
 use crate::time::Timestamp;
 use crate::version::Version;
+use std::collections::BTreeMap;
 
 /// How often the same offer is made to a device that says nothing of it and whose version stays the same. Each offer
 /// may cost a whole download, often on a metered link.
@@ -22,8 +24,8 @@ pub struct Execution {
     pub rollout: RolloutId,
     /// The device.
     pub device: DeviceId,
-    /// The product, for which the rollout is.
-    pub product: ProductName,
+    /// Whether the rollout brings a task; else a release, of which a device has at most one execution open.
+    pub is_task: bool,
     /// Which attempt this is, from 1.
     pub attempt: u32,
     /// Where it stands.
@@ -50,7 +52,25 @@ pub struct Execution {
     pub unchanged_seen: bool,
     /// Whether a word of the device came after the end and said otherwise.
     pub late: bool,
+    /// Counts what a device can see of this attempt, from 1: moves with each of its words and each change of state.
+    pub revision: u32,
+    /// What the device last noted on the attempt, by name; at most [`DETAILS_MAX`].
+    pub details: Details,
+    /// When the device began, if it has.
+    pub started: Option<Timestamp>,
+    /// When the step that the device itself timed must have ended.
+    pub step_deadline: Option<Timestamp>,
+    /// How many earlier attempts failed.
+    pub earlier_failures: u32,
+    /// How many earlier attempts timed out.
+    pub earlier_timeouts: u32,
 }
+
+/// What a device noted on an attempt, by name.
+pub type Details = BTreeMap<String, String>;
+
+/// Most notes of a device on an attempt (the limit of AWS IoT Jobs).
+pub const DETAILS_MAX: usize = 10;
 
 /// One line of an execution's history: append-only, written together with the state it explains.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,6 +91,15 @@ pub struct HistoryEntry {
     pub note: String,
 }
 
+/// What a device does with the timer on its current step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepTimer {
+    /// Ends it.
+    Cancel,
+    /// Sets it, in place of the one before: the step must end within this time.
+    Set(std::time::Duration),
+}
+
 /// What a report does to an execution.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Effect {
@@ -83,6 +112,41 @@ pub(crate) enum Effect {
 }
 
 impl Execution {
+    /// The next attempt of a device at a rollout; `before` is its last one.
+    pub(crate) fn open(now: Timestamp, device: &Device, rollout: &Rollout, before: Option<&Self>) -> Self {
+        let ended = |state: StateKind| u32::from(before.is_some_and(|before| before.state.kind() == state));
+        Self {
+            rollout: rollout.id.clone(),
+            device: device.id.clone(),
+            is_task: rollout.task().is_some(),
+            attempt: before.map_or(1, |before| before.attempt + 1),
+            state: ExecutionState::Queued,
+            from_version: device.version.clone(),
+            boot: device.boot,
+            offers: 1,
+            downloads: 0,
+            percent: None,
+            detail: String::new(),
+            opened: now,
+            changed: now,
+            deadline: now.plus(rollout.plan.deadlines.queued),
+            unchanged_seen: false,
+            late: false,
+            revision: 1,
+            details: Details::new(),
+            started: None,
+            step_deadline: None,
+            earlier_failures: before.map_or(0, |before| before.earlier_failures) + ended(StateKind::Failed),
+            earlier_timeouts: before.map_or(0, |before| before.earlier_timeouts) + ended(StateKind::TimedOut),
+        }
+    }
+
+    /// Whether it is open and brings a release.
+    #[must_use]
+    pub fn is_open_update(&self) -> bool {
+        self.state.is_open() && !self.is_task
+    }
+
     /// How long silence may last in the current state.
     fn patience(&self, deadlines: &Deadlines) -> std::time::Duration {
         match self.state.step() {
@@ -98,7 +162,16 @@ impl Execution {
         self.changed = now;
         self.unchanged_seen = false;
         self.percent = None;
-        self.deadline = now.plus(self.patience(deadlines));
+        self.revision += 1;
+        self.started = self.started.or(Some(now));
+        self.deadline = self.next_deadline(now, deadlines);
+    }
+
+    /// When silence from now on ends the attempt: the phase's patience, and never beyond the timers that run.
+    fn next_deadline(&self, now: Timestamp, deadlines: &Deadlines) -> Timestamp {
+        let whole = self.started.zip(deadlines.in_progress).map(|(started, limit)| started.plus(limit));
+        let timers = [whole, self.step_deadline].into_iter().flatten();
+        timers.fold(now.plus(self.patience(deadlines)), Timestamp::min)
     }
 
     /// Ends the execution. The caller has made sure that it is open.
@@ -106,11 +179,13 @@ impl Execution {
         debug_assert!(self.state.is_open() && !state.is_open());
         self.state = state;
         self.changed = now;
+        self.revision += 1;
         detail.clone_into(&mut self.detail);
         Effect::Transition(detail.to_owned())
     }
 
-    /// Takes in what the device says.
+    /// Takes in what the device says. `target` is the version that the rollout brings; `None`: it brings a task, whose
+    /// success is the device's own word.
     ///
     /// One rule of success: the device reports that it runs the target version, and does not say that it is on trial or
     /// that the attempt failed. "Back on the old version" is judged only in words of a later boot than the one that
@@ -120,13 +195,16 @@ impl Execution {
         now: Timestamp,
         description: Option<&Description>,
         progress: Option<&Progress>,
-        target: &Version,
+        target: Option<&Version>,
         deadlines: &Deadlines,
     ) -> Effect {
         let progress = progress.filter(|progress| self.is_about(progress));
         if !self.state.is_open() {
             return self.hear_late(progress);
         }
+        let Some(target) = target else {
+            return progress.map_or(Effect::None, |progress| self.hear_of_task(now, progress, deadlines));
+        };
         // A device that runs the target version and says of this very attempt that it is on trial, or failed, has not
         // confirmed it: where nothing else can start, an unconfirmed version runs on.
         let is_unconfirmed =
@@ -149,6 +227,32 @@ impl Execution {
             self.boot = self.boot.max(boot);
         }
         effect
+    }
+
+    fn hear_of_task(&mut self, now: Timestamp, progress: &Progress, deadlines: &Deadlines) -> Effect {
+        match progress.word {
+            Word::Succeeded => {
+                let detail = or(truncated(&progress.detail), "the device says it is done");
+                self.close(now, ExecutionState::Succeeded, detail)
+            }
+            Word::Failed(_)
+            | Word::Rejected
+            | Word::Fetching
+            | Word::Downloading
+            | Word::Downloaded
+            | Word::Installing
+            | Word::Rebooting
+            | Word::Trial => self.hear_progress(now, progress, deadlines),
+        }
+    }
+
+    /// Sets or ends the timer that the device put on its current step. The attempt must be open.
+    pub(crate) fn time_step(&mut self, now: Timestamp, timer: StepTimer, deadlines: &Deadlines) {
+        self.step_deadline = match timer {
+            StepTimer::Cancel => None,
+            StepTimer::Set(limit) => Some(now.plus(limit)),
+        };
+        self.deadline = self.next_deadline(now, deadlines);
     }
 
     fn is_about(&self, progress: &Progress) -> bool {
@@ -212,7 +316,7 @@ impl Execution {
         if self.state.step() > Some(step) {
             return Effect::None;
         }
-        let deadline = now.plus(self.patience(deadlines));
+        let deadline = self.next_deadline(now, deadlines);
         // A row is written for news, and for a sign of life once a good part of the patience is used up: a device
         // that repeats itself every second must not cost a durable write every second.
         let is_news = self.percent != progress.percent || self.detail != detail;
@@ -223,6 +327,7 @@ impl Execution {
         self.percent = progress.percent;
         detail.clone_into(&mut self.detail);
         self.deadline = self.deadline.max(deadline);
+        self.revision += 1;
         Effect::Row
     }
 
@@ -258,6 +363,10 @@ impl Execution {
     /// Ends an execution whose deadline has passed.
     pub(crate) fn expire(&mut self, now: Timestamp) -> Effect {
         let phase = self.state.kind();
+        if self.step_deadline.is_some_and(|deadline| deadline <= now) {
+            let detail = format!("the step timer that the device set ran out while {phase}");
+            return self.close(now, ExecutionState::TimedOut, &detail);
+        }
         if self.unchanged_seen {
             let detail = format!("still on the old version after the deadline, last known as {phase}");
             self.close(now, ExecutionState::Failed(FailureReason::VersionUnchanged), &detail)

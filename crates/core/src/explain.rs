@@ -73,6 +73,13 @@ pub enum Obstacle {
         /// How many may be.
         max: u32,
     },
+    /// The rollout has opened as many executions as it may in this minute.
+    MinuteFull {
+        /// When it may open the next.
+        until: Timestamp,
+    },
+    /// The task does not name the device, nor a group it is in.
+    NotATarget,
     /// The distribution policy does not match.
     PolicyUnmatched {
         /// Clause by clause.
@@ -117,6 +124,10 @@ impl fmt::Display for Obstacle {
             Self::InFlightFull { in_flight, max } => {
                 write!(f, "the rollout has {in_flight} executions open and may have {max}")
             }
+            Self::MinuteFull { .. } => {
+                f.write_str("the rollout has opened as many executions as it may in this minute")
+            }
+            Self::NotATarget => f.write_str("the task names neither the device nor a group it is in"),
             Self::PolicyUnmatched { explanation } => write!(f, "the policy does not match: {explanation}"),
         }
     }

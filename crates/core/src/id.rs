@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub const NAME_BYTES_MAX: usize = 128;
 /// Longest rollout ID, in bytes; with the attempt it fits the 64 characters of an AWS IoT job ID.
 pub const ROLLOUT_ID_BYTES_MAX: usize = 48;
+/// Longest task name, in bytes (the limit of AWS IoT job IDs).
+pub const TASK_NAME_BYTES_MAX: usize = 64;
 
 /// Why a text is no valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,6 +21,7 @@ pub struct InvalidName {
 
 const NAME_RULE: &str = "1 to 128 of A-Z a-z 0-9 : _ . @ -, not starting with a dot or a hyphen";
 const ROLLOUT_ID_RULE: &str = "1 to 48 of a-z 0-9";
+const TASK_NAME_RULE: &str = "1 to 64 of A-Z a-z 0-9 _ -";
 
 fn is_name(text: &str) -> bool {
     (1..=NAME_BYTES_MAX).contains(&text.len())
@@ -31,6 +34,11 @@ fn is_name(text: &str) -> bool {
 fn is_rollout_id(text: &str) -> bool {
     (1..=ROLLOUT_ID_BYTES_MAX).contains(&text.len())
         && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit())
+}
+
+fn is_task_name(text: &str) -> bool {
+    (1..=TASK_NAME_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-'))
 }
 
 macro_rules! name {
@@ -97,6 +105,14 @@ name!(
 name!(
     /// Names a rollout. Made once, at random, by whoever commands the rollout; never used again.
     RolloutId, "a rollout ID", is_rollout_id, ROLLOUT_ID_RULE
+);
+name!(
+    /// Names a task, as its operator calls it. Cheap to clone.
+    TaskName, "a task name", is_task_name, TASK_NAME_RULE
+);
+name!(
+    /// Names a group of devices. Cheap to clone.
+    GroupName, "a group name", is_name, NAME_RULE
 );
 
 #[cfg(test)]

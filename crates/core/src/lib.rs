@@ -21,5 +21,6 @@ mod selection;
 pub mod shadow;
 pub mod state;
 pub mod store;
+pub mod task;
 pub mod time;
 pub mod version;

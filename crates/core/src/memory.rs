@@ -5,7 +5,7 @@ use crate::device::Device;
 use crate::execution::{Execution, HistoryEntry};
 use crate::id::{DeviceId, ProductName, RolloutId};
 use crate::release::Release;
-use crate::rollout::Rollout;
+use crate::rollout::{AbortReach, Rollout};
 use crate::shadow::{ShadowEntry, ShadowHead, ShadowName};
 use crate::state::Tally;
 use crate::store::{Catalogue, Changes, DeviceRecord, RolloutEntry, ShadowRow, Store, StoreError};
@@ -29,7 +29,7 @@ pub struct MemoryStore {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The batch would leave a device with two open executions.
-    #[error("device {0} would have two open executions")]
+    #[error("device {0} would have two open executions that bring releases")]
     TwoOpen(DeviceId),
     /// The batch names a device that is neither stored nor in it.
     #[error("device {0} is not known")]
@@ -108,9 +108,9 @@ impl MemoryStore {
         let mut after: BTreeMap<_, bool> = BTreeMap::new();
         for execution in executions {
             for stored in self.executions_of(&execution.device) {
-                after.entry((&stored.device, &stored.rollout)).or_insert(stored.state.is_open());
+                after.entry((&stored.device, &stored.rollout)).or_insert(stored.is_open_update());
             }
-            after.insert((&execution.device, &execution.rollout), execution.state.is_open());
+            after.insert((&execution.device, &execution.rollout), execution.is_open_update());
         }
         let mut open = after.iter().filter(|(_, is_open)| **is_open).map(|((device, _), _)| *device);
         let mut before = open.next();
@@ -189,9 +189,15 @@ impl Store for MemoryStore {
         Ok(overdue.into_iter().take(limit).map(|(_, device)| device).collect())
     }
 
-    fn open_in(&mut self, rollout: &RolloutId, limit: usize) -> Result<Vec<DeviceId>, StoreError> {
-        let open =
-            self.executions().filter(|execution| execution.rollout == *rollout && execution.state.is_open());
+    fn open_in(
+        &mut self,
+        rollout: &RolloutId,
+        reach: AbortReach,
+        limit: usize,
+    ) -> Result<Vec<DeviceId>, StoreError> {
+        let is_meant =
+            |execution: &&Execution| execution.rollout == *rollout && reach.covers(execution.state);
+        let open = self.executions().filter(is_meant);
         Ok(open.take(limit).map(|execution| execution.device.clone()).collect())
     }
 

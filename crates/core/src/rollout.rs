@@ -1,11 +1,14 @@
-//! A rollout: the decision to bring a release to a fleet, how fast, and when to stop.
+//! A rollout: the decision to bring a release or a task to devices, how fast, and when to stop.
 
+use crate::execution::Execution;
 use crate::id::{ProductName, RolloutId};
-use crate::state::{FailureReason, StateKind, Tally};
+use crate::state::{ExecutionState, StateKind, Tally};
+use crate::task::Task;
 use crate::time::Timestamp;
 use crate::version::Version;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Most waves of one rollout.
@@ -16,6 +19,8 @@ pub const POSITIONS: u16 = 10_000;
 pub const IN_FLIGHT_LIMIT: u32 = 1_000_000;
 /// Most attempts a rollout may make with one device.
 pub const ATTEMPTS_LIMIT: u32 = 100;
+/// Most further rules for stopping of one rollout.
+pub const CRITERIA_MAX: usize = 10;
 
 /// A share of the fleet, and when it may start.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +37,9 @@ pub struct Wave {
 pub struct Pace {
     /// Most executions open at once: 1 to [`IN_FLIGHT_LIMIT`].
     pub in_flight_max: u32,
+    /// Most executions opened in one minute, at least 1; `None`: as many as may be open.
+    #[serde(default)]
+    pub per_minute_max: Option<u32>,
 }
 
 /// When to stop by itself.
@@ -50,6 +58,59 @@ pub struct RetryRule {
     pub attempts_max: u32,
     /// Wait before the second attempt; doubles with each further one.
     pub back_off: Duration,
+    /// How often a failure is tried again, whatever its reason; `None`: whenever the reason may pass.
+    #[serde(default)]
+    pub after_failure_max: Option<u32>,
+    /// How often silence is tried again; `None`: always.
+    #[serde(default)]
+    pub after_timeout_max: Option<u32>,
+}
+
+/// A further rule for stopping, by how executions end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AbortCriterion {
+    /// Which ends count against it.
+    pub counts: BadEnd,
+    /// Abort when at least this share of the ended executions did so, in hundredths of a percent: 1 to 10000.
+    pub share: u16,
+    /// Judge only once this many executions have ended, at least 1.
+    pub ended_min: u32,
+}
+
+/// A way to end badly.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BadEnd {
+    /// Failed.
+    Failed,
+    /// Declined by the device.
+    Rejected,
+    /// Timed out.
+    TimedOut,
+    /// Any of these.
+    Any,
+}
+
+/// What an abort does to executions that are open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AbortReach {
+    /// Cancels all of them.
+    #[default]
+    Open,
+    /// Cancels those that no device has begun; the others may end by themselves.
+    Queued,
+}
+
+impl AbortReach {
+    /// Whether an abort cancels an open execution that stands at `state`.
+    #[must_use]
+    pub fn covers(self, state: ExecutionState) -> bool {
+        match self {
+            Self::Open => state.is_open(),
+            Self::Queued => state == ExecutionState::Queued,
+        }
+    }
 }
 
 /// How long a device may be silent, phase by phase, before its execution counts as timed out.
@@ -63,6 +124,9 @@ pub struct Deadlines {
     pub installing: Duration,
     /// From the restart to the report of the version that runs.
     pub rebooting: Duration,
+    /// From the device's beginning to the end of the attempt, whatever it says in between; `None`: no such limit.
+    #[serde(default)]
+    pub in_progress: Option<Duration>,
 }
 
 /// How a rollout goes about its work; what an operator sets.
@@ -80,6 +144,12 @@ pub struct Plan {
     pub deadlines: Deadlines,
     /// Whether devices on a newer version are taken back to this one.
     pub downgrade: Downgrade,
+    /// Further rules for stopping by itself; at most [`CRITERIA_MAX`].
+    #[serde(default)]
+    pub criteria: Vec<AbortCriterion>,
+    /// What an abort does to executions that are open.
+    #[serde(default)]
+    pub abort_reach: AbortReach,
 }
 
 /// Whether devices on a newer version are taken back.
@@ -102,16 +172,24 @@ impl Plan {
     pub fn standard(starts: Timestamp) -> Self {
         Self {
             waves: vec![Wave { positions: POSITIONS, starts }],
-            pace: Pace { in_flight_max: 1_000 },
+            pace: Pace { in_flight_max: 1_000, per_minute_max: None },
             abort: AbortRule { failed_percent: 10, ended_min: 20 },
-            retry: RetryRule { attempts_max: 3, back_off: HOUR / 6 },
+            retry: RetryRule {
+                attempts_max: 3,
+                back_off: HOUR / 6,
+                after_failure_max: None,
+                after_timeout_max: None,
+            },
             deadlines: Deadlines {
                 queued: 26 * HOUR,
                 downloading: 26 * HOUR,
                 installing: 26 * HOUR,
                 rebooting: 26 * HOUR,
+                in_progress: None,
             },
             downgrade: Downgrade::Refused,
+            criteria: Vec::new(),
+            abort_reach: AbortReach::Open,
         }
     }
 
@@ -134,12 +212,22 @@ impl Plan {
         if !(1..=ATTEMPTS_LIMIT).contains(&self.retry.attempts_max) {
             return Err("attempts: 1 to 100");
         }
-        let Deadlines { queued, downloading, installing, rebooting } = self.deadlines;
-        if [queued, downloading, installing, rebooting]
-            .iter()
-            .any(|deadline| *deadline < Duration::from_secs(1))
-        {
+        let Deadlines { queued, downloading, installing, rebooting, in_progress } = self.deadlines;
+        let phases = [queued, downloading, installing, rebooting];
+        if phases.into_iter().chain(in_progress).any(|deadline| deadline < Duration::from_secs(1)) {
             return Err("deadlines: at least 1 second each");
+        }
+        self.check_limits()
+    }
+
+    fn check_limits(&self) -> Result<(), &'static str> {
+        if self.pace.per_minute_max == Some(0) {
+            return Err("executions per minute: at least 1");
+        }
+        let is_valid =
+            |criterion: &AbortCriterion| (1..=10_000).contains(&criterion.share) && criterion.ended_min >= 1;
+        if self.criteria.len() > CRITERIA_MAX || !self.criteria.iter().all(is_valid) {
+            return Err("abort criteria: at most 10, each 0.01 to 100 percent of at least 1 ended execution");
         }
         Ok(())
     }
@@ -217,15 +305,27 @@ pub struct Survey {
     pub due: u64,
 }
 
-/// The fleet-level decision about one release.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// What a rollout brings to devices.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Work {
+    /// A release of a product: for the devices its distribution policy matches.
+    Release {
+        /// The product.
+        product: ProductName,
+        /// The version.
+        version: Version,
+    },
+    /// A task, for the devices it names.
+    Task(Arc<Task>),
+}
+
+/// The fleet-level decision about one release or task.
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rollout {
     /// Its ID.
     pub id: RolloutId,
-    /// The product.
-    pub product: ProductName,
-    /// The version it brings.
-    pub version: Version,
+    /// What it brings.
+    pub work: Work,
     /// How it goes about it.
     pub plan: Plan,
     /// Where it stands.
@@ -240,12 +340,37 @@ pub struct Rollout {
     pub survey: Option<Survey>,
     /// Executions that ended badly before this are due again: an operator said so.
     pub retry_before: Option<Timestamp>,
+    /// Since when it is only evidence: it is over, and a task of the same name may be started.
+    pub retired: Option<Timestamp>,
 }
 
 impl Rollout {
-    /// Whether the abort rule says stop, given how executions stand. A sentence saying why, if so.
+    /// The release it brings, if it brings one: product and version.
+    #[must_use]
+    pub fn release(&self) -> Option<(&ProductName, &Version)> {
+        match &self.work {
+            Work::Release { product, version } => Some((product, version)),
+            Work::Task(_) => None,
+        }
+    }
+
+    /// The task it brings, if it brings one.
+    #[must_use]
+    pub fn task(&self) -> Option<&Arc<Task>> {
+        match &self.work {
+            Work::Task(task) => Some(task),
+            Work::Release { .. } => None,
+        }
+    }
+
+    /// Whether a rule for stopping says stop, given how executions stand. A sentence saying why, if so.
     #[must_use]
     pub fn abort_reason(&self, tally: &Tally) -> Option<String> {
+        self.rule_reason(tally)
+            .or_else(|| self.plan.criteria.iter().find_map(|criterion| criterion_reason(*criterion, tally)))
+    }
+
+    fn rule_reason(&self, tally: &Tally) -> Option<String> {
         let AbortRule { failed_percent, ended_min } = self.plan.abort;
         let bad = tally.count(StateKind::Failed) + tally.count(StateKind::TimedOut);
         let ended = bad + tally.count(StateKind::Succeeded);
@@ -255,18 +380,45 @@ impl Rollout {
         })
     }
 
-    /// When a device whose execution ended may be tried again; `None`: never. `reason` is why it failed, if it did.
+    /// When a device whose attempt ended may be tried again; `None`: never.
     #[must_use]
-    pub fn retry_at(
-        &self,
-        reason: Option<FailureReason>,
-        attempt: u32,
-        ended: Timestamp,
-    ) -> Option<Timestamp> {
-        let again = reason.is_none_or(FailureReason::is_transient) && attempt < self.plan.retry.attempts_max;
-        let doublings = attempt.saturating_sub(1).min(16);
-        again.then(|| ended.plus(self.plan.retry.back_off.saturating_mul(1 << doublings)))
+    pub fn retry_at(&self, ended: &Execution) -> Option<Timestamp> {
+        let RetryRule { attempts_max, back_off, after_failure_max, after_timeout_max } = self.plan.retry;
+        let allowed = match ended.state {
+            ExecutionState::Failed(reason) => {
+                after_failure_max.map_or_else(|| reason.is_transient(), |max| ended.earlier_failures < max)
+            }
+            ExecutionState::TimedOut => after_timeout_max.is_none_or(|max| ended.earlier_timeouts < max),
+            // A release: it ran this version and runs an older one, so somebody flashed it. Try as with a passing failure.
+            ExecutionState::Succeeded => self.release().is_some(),
+            ExecutionState::Rejected
+            | ExecutionState::Canceled
+            | ExecutionState::Queued
+            | ExecutionState::InProgress(_) => false,
+        };
+        let doublings = ended.attempt.saturating_sub(1).min(16);
+        (allowed && ended.attempt < attempts_max)
+            .then(|| ended.changed.plus(back_off.saturating_mul(1 << doublings)))
     }
+}
+
+/// Whether one further rule says stop. The share is that of all executions that ended, canceled ones left aside.
+fn criterion_reason(criterion: AbortCriterion, tally: &Tally) -> Option<String> {
+    let AbortCriterion { counts, share, ended_min } = criterion;
+    let count = |kinds: &[StateKind]| kinds.iter().map(|kind| tally.count(*kind)).sum::<u64>();
+    const BAD: [StateKind; 3] = [StateKind::Failed, StateKind::Rejected, StateKind::TimedOut];
+    let (bad, what) = match counts {
+        BadEnd::Failed => (count(&BAD[..1]), "failed"),
+        BadEnd::Rejected => (count(&BAD[1..2]), "were rejected"),
+        BadEnd::TimedOut => (count(&BAD[2..]), "timed out"),
+        BadEnd::Any => (count(&BAD), "failed, were rejected or timed out"),
+    };
+    let ended = count(&BAD) + tally.count(StateKind::Succeeded);
+    let judged = ended >= u64::from(ended_min) && bad > 0;
+    (judged && bad * 10_000 >= u64::from(share) * ended).then(|| {
+        let allowed = f64::from(share) / 100.0;
+        format!("{bad} of {ended} ended executions {what}; an abort criterion allows less than {allowed} %")
+    })
 }
 
 #[cfg(test)]

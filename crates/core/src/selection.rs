@@ -1,4 +1,4 @@
-//! Which release a device gets: the checks that stand between the two, cheapest first.
+//! Which release or task a device gets: the checks that stand between the two, cheapest first.
 
 use crate::device::Device;
 use crate::execution::Execution;
@@ -7,28 +7,32 @@ use crate::policy::Facts;
 use crate::position::position;
 use crate::release::Release;
 use crate::rollout::{Downgrade, Rollout};
-use crate::state::{ExecutionState, Tally};
+use crate::state::Tally;
 use crate::time::Timestamp;
 use crate::version::Version;
 
-/// One device before one release.
+/// One device before one rollout.
 pub(crate) struct Case<'a> {
     pub(crate) now: Timestamp,
     pub(crate) device: &'a Device,
     /// The device's version, parsed once for all releases.
     pub(crate) installed: Option<&'a Version>,
-    pub(crate) release: &'a Release,
+    /// The release that the rollout brings; `None`: it brings a task.
+    pub(crate) release: Option<&'a Release>,
     pub(crate) rollout: &'a Rollout,
     /// The device's latest attempt in this rollout.
     pub(crate) prior: Option<&'a Execution>,
     pub(crate) tally: Tally,
+    /// When the rollout's pace lets it open an execution again, if it does not now.
+    pub(crate) next_opening: Option<Timestamp>,
 }
 
 type Check = fn(&Case<'_>) -> Option<Obstacle>;
 
 /// In the order in which they are asked: the policy, which reads the device's whole description, comes last but for
 /// the pace, which concerns only devices that are due.
-const CHECKS: [Check; 6] = [check_offering, check_version, check_prior, check_turn, check_policy, check_pace];
+const CHECKS: [Check; 7] =
+    [check_offering, check_version, check_prior, check_turn, check_policy, check_target, check_pace];
 
 impl Case<'_> {
     /// The first thing in the way.
@@ -53,10 +57,11 @@ fn check_offering(case: &Case<'_>) -> Option<Obstacle> {
 }
 
 fn check_version(case: &Case<'_>) -> Option<Obstacle> {
+    let release = case.release?;
     let Some(installed) = case.installed else {
         return Some(Obstacle::VersionUnreadable { version: case.device.version.clone() });
     };
-    match installed.cmp(&case.release.version) {
+    match installed.cmp(&release.version) {
         std::cmp::Ordering::Less => None,
         std::cmp::Ordering::Equal => Some(Obstacle::AlreadyInstalled),
         std::cmp::Ordering::Greater => match case.rollout.plan.downgrade {
@@ -70,7 +75,7 @@ fn check_version(case: &Case<'_>) -> Option<Obstacle> {
 
 fn check_prior(case: &Case<'_>) -> Option<Obstacle> {
     let prior = case.prior?;
-    if case.installed == Some(&case.release.version) {
+    if case.release.is_some_and(|release| case.installed == Some(&release.version)) {
         // It runs what the attempt was for: how that ended says nothing more.
         return None;
     }
@@ -78,18 +83,7 @@ fn check_prior(case: &Case<'_>) -> Option<Obstacle> {
         return Some(Obstacle::UnderWay { state: prior.state, attempt: prior.attempt });
     }
     let forgiven = case.rollout.retry_before.is_some_and(|before| prior.changed < before);
-    let retry_at = match prior.state {
-        // It ran this version and runs an older one: somebody flashed it. Try as with a passing failure.
-        ExecutionState::Succeeded | ExecutionState::TimedOut => {
-            case.rollout.retry_at(None, prior.attempt, prior.changed)
-        }
-        ExecutionState::Failed(reason) => case.rollout.retry_at(Some(reason), prior.attempt, prior.changed),
-        ExecutionState::Rejected
-        | ExecutionState::Canceled
-        | ExecutionState::Queued
-        | ExecutionState::InProgress(_) => None,
-    };
-    match retry_at {
+    match case.rollout.retry_at(prior) {
         _ if forgiven => None,
         Some(until) if until <= case.now => None,
         Some(until) => Some(Obstacle::BackOff { outcome: prior.state, until }),
@@ -109,13 +103,22 @@ fn check_turn(case: &Case<'_>) -> Option<Obstacle> {
 }
 
 fn check_policy(case: &Case<'_>) -> Option<Obstacle> {
-    let facts = facts(case.device, case.release);
-    let policy = &case.release.policy;
+    let release = case.release?;
+    let facts = facts(case.device, release);
+    let policy = &release.policy;
     (!policy.matches(&facts)).then(|| Obstacle::PolicyUnmatched { explanation: policy.explain(&facts) })
+}
+
+fn check_target(case: &Case<'_>) -> Option<Obstacle> {
+    let task = case.rollout.task()?;
+    (!task.is_for(case.device)).then_some(Obstacle::NotATarget)
 }
 
 fn check_pace(case: &Case<'_>) -> Option<Obstacle> {
     let in_flight = case.tally.in_flight();
     let max = case.rollout.plan.pace.in_flight_max;
-    (in_flight >= u64::from(max)).then_some(Obstacle::InFlightFull { in_flight, max })
+    if in_flight >= u64::from(max) {
+        return Some(Obstacle::InFlightFull { in_flight, max });
+    }
+    case.next_opening.map(|until| Obstacle::MinuteFull { until })
 }

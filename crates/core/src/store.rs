@@ -7,7 +7,7 @@ use crate::device::Device;
 use crate::execution::{Execution, HistoryEntry};
 use crate::id::{DeviceId, ProductName, RolloutId};
 use crate::release::Release;
-use crate::rollout::{Rollout, RolloutState};
+use crate::rollout::{AbortReach, Rollout, RolloutState};
 use crate::shadow::{ShadowEntry, ShadowHead, ShadowName};
 use crate::state::Tally;
 use crate::time::Timestamp;
@@ -126,7 +126,7 @@ pub trait Store {
     /// Makes all changes durable, or none.
     ///
     /// # Errors
-    /// See [`Store::catalogue`]. Two open executions of one device are refused.
+    /// See [`Store::catalogue`]. Two open executions of one device that bring releases are refused.
     fn save(&mut self, changes: &Changes) -> Result<(), StoreError>;
 
     /// Devices with an open execution whose deadline is at or before `now`, the most overdue first.
@@ -135,11 +135,16 @@ pub trait Store {
     /// See [`Store::catalogue`].
     fn overdue(&mut self, now: Timestamp, limit: usize) -> Result<Vec<DeviceId>, StoreError>;
 
-    /// Devices with an open execution in a rollout, ordered by ID.
+    /// Devices with an open execution in a rollout that an abort of this reach cancels, ordered by ID.
     ///
     /// # Errors
     /// See [`Store::catalogue`].
-    fn open_in(&mut self, rollout: &RolloutId, limit: usize) -> Result<Vec<DeviceId>, StoreError>;
+    fn open_in(
+        &mut self,
+        rollout: &RolloutId,
+        reach: AbortReach,
+        limit: usize,
+    ) -> Result<Vec<DeviceId>, StoreError>;
 
     /// Devices of a product after `after`, ordered by ID.
     ///

@@ -67,6 +67,9 @@ struct StartArgs {
     /// Most devices under way at once [default: 1000]
     #[arg(long, value_name = "COUNT")]
     in_flight_max: Option<u32>,
+    /// Most devices that begin in one minute; without it, as many as may be under way
+    #[arg(long, value_name = "COUNT")]
+    per_minute: Option<u32>,
     /// Abort when at least this share of ended updates went badly; 101: never [default: 10]
     #[arg(long, value_name = "PERCENT")]
     abort_percent: Option<u8>,
@@ -143,6 +146,7 @@ fn start_rollout(args: &Args, start: &StartArgs) -> Result<ExitCode, Error> {
         percentage: start.percentage,
         starts: start.starts.clone(),
         in_flight_max: start.in_flight_max,
+        per_minute_max: start.per_minute,
         abort_percent: start.abort_percent,
         abort_ended_min: start.abort_ended_min,
         attempts_max: start.attempts_max,
@@ -154,7 +158,7 @@ fn start_rollout(args: &Args, start: &StartArgs) -> Result<ExitCode, Error> {
     if args.format.json {
         output::json(&rollout)?;
     } else {
-        output::line(&format!("rollout {} brings {} {}", rollout.id, rollout.product, rollout.version))?;
+        output::line(&format!("rollout {} brings {}", rollout.id, rollout.brings()))?;
         output::line(&format!("watch it with: updraft rollout status {} --watch", rollout.id))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -162,16 +166,15 @@ fn start_rollout(args: &Args, start: &StartArgs) -> Result<ExitCode, Error> {
 
 fn list(args: &Args, product: Option<&str>) -> Result<ExitCode, Error> {
     let query: Vec<_> = product.map(|product| ("product", product)).into_iter().collect();
-    let listing = Listing::<Rollout, 6> {
+    let listing = Listing::<Rollout, 5> {
         path: &["rollouts"],
         query: &query,
         limit: usize::MAX,
-        headings: ["ID", "PRODUCT", "VERSION", "STATE", "SINCE", "NOTE"],
+        headings: ["ID", "BRINGS", "STATE", "SINCE", "NOTE"],
         row: |rollout| {
             [
                 (&rollout.id).into(),
-                (&rollout.product).into(),
-                (&rollout.version).into(),
+                (&rollout.brings()).into(),
                 Cell::state(&rollout.state),
                 (&when::ago(&rollout.state_since)).into(),
                 (&rollout.note).into(),
@@ -195,8 +198,9 @@ fn steer_rollout(args: &Args, steer: &SteerArgs, verb: &str) -> Result<ExitCode,
 }
 
 fn show(rollout: &Rollout) -> Result<(), Error> {
-    let Rollout { id, product, version, state, state_since, note, created, plan, history } = rollout;
-    output::line(&format!("rollout {id} brings {product} {version}"))?;
+    let Rollout { id, product: _, version: _, task: _, state, state_since, note, created, plan, history } =
+        rollout;
+    output::line(&format!("rollout {id} brings {}", rollout.brings()))?;
     output::line(&format!(
         "  {state} since {} ({state_since}): {}",
         when::ago(state_since),
@@ -217,6 +221,9 @@ fn show_plan(plan: &Plan) -> Result<(), Error> {
         output::line(&format!("  {} % of the fleet from {}", wave.percentage, wave.starts))?;
     }
     output::line(&format!("  at most {} under way at once", plan.in_flight_max))?;
+    if let Some(max) = plan.per_minute_max {
+        output::line(&format!("  at most {max} begin in one minute"))?;
+    }
     if plan.abort_percent <= 100 {
         output::line(&format!(
             "  aborts when {} % of at least {} ended updates went badly",

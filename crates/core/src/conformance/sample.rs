@@ -2,16 +2,19 @@
 
 use crate::attributes::Attributes;
 use crate::device::Device;
-use crate::execution::{Execution, HistoryEntry};
+use crate::execution::{Details, Execution, HistoryEntry};
 use crate::id::{DeviceId, ProductName, RolloutId};
 use crate::policy::Policy;
 use crate::release::{Artifact, Release};
-use crate::rollout::{Plan, Rollout, RolloutState};
+use crate::rollout::{Plan, Rollout, RolloutState, Work};
 use crate::state::{ExecutionState, FailureReason, Step};
 use crate::store::{Changes, DeviceRecord, RolloutEntry, Store};
+use crate::task::{Membership, Task};
 use crate::time::Timestamp;
 use crate::version::Version;
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
 
 pub(super) fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
@@ -53,7 +56,7 @@ pub(super) fn execution(rollout: &str, device: &str, state: ExecutionState) -> E
     Execution {
         rollout: rollout_id(rollout),
         device: device_id(device),
-        product: product("p"),
+        is_task: false,
         attempt: 1,
         state,
         from_version: "1.0.0".to_owned(),
@@ -67,6 +70,12 @@ pub(super) fn execution(rollout: &str, device: &str, state: ExecutionState) -> E
         deadline: at(5),
         unchanged_seen: false,
         late: false,
+        revision: 2,
+        details: Details::from([("step".to_owned(), "one".to_owned())]),
+        started: Some(at(4)),
+        step_deadline: None,
+        earlier_failures: 1,
+        earlier_timeouts: 0,
     }
 }
 
@@ -115,8 +124,7 @@ pub(super) fn entry(
 pub(super) fn rollout(id: &str) -> Rollout {
     Rollout {
         id: rollout_id(id),
-        product: product("p"),
-        version: version("1.1.0"),
+        work: Work::Release { product: product("p"), version: version("1.1.0") },
         plan: Plan::standard(at(0)),
         state: RolloutState::Running,
         state_since: at(1),
@@ -124,7 +132,21 @@ pub(super) fn rollout(id: &str) -> Rollout {
         created: at(1),
         survey: None,
         retry_before: None,
+        retired: None,
     }
+}
+
+pub(super) fn task_rollout(id: &str, name: &str) -> Rollout {
+    let task = Task {
+        name: name.parse().expect("a task name"),
+        description: "what it is for".to_owned(),
+        document: r#"{"operation":"reboot"}"#.to_owned(),
+        devices: ["a", "b"].map(device_id).into(),
+        groups: ["lab".parse().expect("a group name")].into(),
+        membership: Membership::Continuous,
+        link_life: Duration::from_secs(60),
+    };
+    Rollout { work: Work::Task(Arc::new(task)), retired: Some(at(9)), ..rollout(id) }
 }
 
 pub(super) fn rollout_entry(rollout: &str) -> RolloutEntry {

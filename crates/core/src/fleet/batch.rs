@@ -170,6 +170,7 @@ impl<S: Store> Fleet<S> {
             to: execution.state,
             note,
         });
+        self.hint(&execution.device);
         self.count(now, &execution.rollout, counted.map(ExecutionState::kind), execution.state.kind());
     }
 
@@ -183,7 +184,7 @@ impl<S: Store> Fleet<S> {
         if in_flight >= max && tally.in_flight() < max {
             self.generation += 1;
         }
-        let went_badly = matches!(to, StateKind::Failed | StateKind::TimedOut);
+        let went_badly = matches!(to, StateKind::Failed | StateKind::TimedOut | StateKind::Rejected);
         if went_badly
             && rollout.state.offers() | (rollout.state == RolloutState::Paused)
             && let Some(reason) = rollout.abort_reason(&tally)

@@ -1,9 +1,9 @@
 //! Releases and rollouts in memory, in the order in which they are asked for.
 
-use crate::id::{ProductName, RolloutId};
+use crate::id::{ProductName, RolloutId, TaskName};
 use crate::release::Release;
-use crate::rollout::{Rollout, RolloutState};
-use crate::state::Tally;
+use crate::rollout::{AbortReach, Rollout, RolloutState, Work};
+use crate::state::{StateKind, Tally};
 use crate::store::Catalogue;
 use crate::version::Version;
 use std::cmp::Reverse;
@@ -23,6 +23,7 @@ struct Entry {
 pub(super) struct Index {
     products: BTreeMap<ProductName, BTreeMap<Reverse<Version>, Entry>>,
     rollouts: BTreeMap<RolloutId, Rollout>,
+    tasks: BTreeMap<TaskName, RolloutId>,
 }
 
 impl From<Catalogue> for Index {
@@ -54,14 +55,46 @@ impl Index {
 
     /// Adds a rollout, which becomes its release's current one.
     pub(super) fn add_rollout(&mut self, rollout: Rollout) {
-        let entry = self
-            .products
-            .get_mut(&rollout.product)
-            .and_then(|releases| releases.get_mut(&Reverse(rollout.version.clone())));
-        if let Some(entry) = entry {
-            entry.rollout = Some(rollout.id.clone());
+        match &rollout.work {
+            Work::Release { product, version } => {
+                let releases = self.products.get_mut(product);
+                if let Some(entry) = releases.and_then(|releases| releases.get_mut(&Reverse(version.clone())))
+                {
+                    entry.rollout = Some(rollout.id.clone());
+                }
+            }
+            Work::Task(task) if rollout.retired.is_none() => {
+                self.tasks.insert(task.name.clone(), rollout.id.clone());
+            }
+            Work::Task(_) => {}
         }
         self.rollouts.insert(rollout.id.clone(), rollout);
+    }
+
+    /// Takes a task out of the names.
+    pub(super) fn retire(&mut self, name: &TaskName) {
+        self.tasks.remove(name);
+    }
+
+    /// The rollout of a task that is not retired.
+    pub(super) fn task(&self, name: &TaskName) -> Option<&Rollout> {
+        self.rollout(self.tasks.get(name)?)
+    }
+
+    /// The rollouts of tasks that are not retired, by name.
+    pub(super) fn tasks(&self) -> impl Iterator<Item = &Rollout> {
+        self.tasks.values().filter_map(|id| self.rollouts.get(id))
+    }
+
+    /// How many rollouts of tasks there are, retired ones included.
+    pub(super) fn tasks_count(&self) -> usize {
+        self.rollouts.values().filter(|rollout| rollout.task().is_some()).count()
+    }
+
+    /// The release that a rollout brings, if it brings one.
+    pub(super) fn release_of(&self, rollout: &Rollout) -> Option<&Arc<Release>> {
+        let (product, version) = rollout.release()?;
+        self.release(product, version)
     }
 
     pub(super) fn rollout(&self, id: &RolloutId) -> Option<&Rollout> {
@@ -108,7 +141,8 @@ impl Index {
     }
 
     pub(super) fn rollouts_count(&self, product: &ProductName) -> usize {
-        self.rollouts.values().filter(|rollout| rollout.product == *product).count()
+        let is_its = |rollout: &&Rollout| rollout.release().is_some_and(|(its, _)| its == product);
+        self.rollouts.values().filter(is_its).count()
     }
 
     fn entry(&self, product: &ProductName, version: &Version) -> Option<&Entry> {
@@ -125,13 +159,20 @@ impl Index {
         })
     }
 
-    /// Aborted rollouts that still have executions open.
-    pub(super) fn aborted_with_open(&self, tallies: &BTreeMap<RolloutId, Tally>) -> Vec<RolloutId> {
+    /// Aborted rollouts that still have executions open which their abort reaches.
+    pub(super) fn aborted_with_open(
+        &self,
+        tallies: &BTreeMap<RolloutId, Tally>,
+    ) -> Vec<(RolloutId, AbortReach)> {
+        let reached = |rollout: &Rollout, tally: &Tally| match rollout.plan.abort_reach {
+            AbortReach::Open => tally.in_flight(),
+            AbortReach::Queued => tally.count(StateKind::Queued),
+        };
         self.rollouts
             .values()
             .filter(|rollout| rollout.state == RolloutState::Aborted)
-            .filter(|rollout| tallies.get(&rollout.id).is_some_and(|tally| tally.in_flight() > 0))
-            .map(|rollout| rollout.id.clone())
+            .filter(|rollout| tallies.get(&rollout.id).is_some_and(|tally| reached(rollout, tally) > 0))
+            .map(|rollout| (rollout.id.clone(), rollout.plan.abort_reach))
             .collect()
     }
 }

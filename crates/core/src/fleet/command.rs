@@ -1,9 +1,9 @@
 //! What operators command.
 
-use super::{Error, Fleet};
+use super::{Error, Fleet, Minute};
 use crate::id::{ProductName, RolloutId};
 use crate::release::Release;
-use crate::rollout::{Plan, Rollout, RolloutState};
+use crate::rollout::{Plan, Rollout, RolloutState, Work};
 use crate::store::{RolloutEntry, Store};
 use crate::time::Timestamp;
 use crate::version::Version;
@@ -95,8 +95,7 @@ impl<S: Store> Fleet<S> {
         }
         let rollout = Rollout {
             id: new.id,
-            product: new.product,
-            version: release.version.clone(),
+            work: Work::Release { product: new.product, version: release.version.clone() },
             plan: new.plan,
             state: RolloutState::Running,
             state_since: now,
@@ -104,7 +103,14 @@ impl<S: Store> Fleet<S> {
             created: now,
             survey: None,
             retry_before: None,
+            retired: None,
         };
+        self.begin_rollout(now, rollout.clone());
+        Ok(rollout)
+    }
+
+    /// Takes up a rollout that was checked.
+    pub(super) fn begin_rollout(&mut self, now: Timestamp, rollout: Rollout) {
         self.batch.appended.rollout_history.push(RolloutEntry {
             rollout: rollout.id.clone(),
             at: now,
@@ -114,8 +120,8 @@ impl<S: Store> Fleet<S> {
         });
         self.batch.rollout_changed(&rollout.id);
         self.generation += 1;
-        self.index.add_rollout(rollout.clone());
-        Ok(rollout)
+        self.minutes.insert(rollout.id.clone(), Minute::default());
+        self.index.add_rollout(rollout);
     }
 
     /// Opens nothing more; what is open goes on. Pausing what is paused changes nothing.
@@ -200,6 +206,6 @@ fn difference(there: &Release, new: &Release) -> Option<&'static str> {
     (there.attributes != new.attributes).then_some("metadata")
 }
 
-fn truncated(note: &str) -> &str {
+pub(super) fn truncated(note: &str) -> &str {
     &note[..note.floor_char_boundary(NOTE_BYTES_MAX)]
 }

@@ -9,11 +9,12 @@ mod command;
 mod question;
 mod shadow;
 mod survey;
+mod task;
 
 use crate::device::Device;
 use crate::execution::{Effect, Execution, OFFERS_MAX};
 use crate::explain::Obstacle;
-use crate::id::{DeviceId, ProductName, RolloutId};
+use crate::id::{DeviceId, ProductName, RolloutId, TaskName};
 use crate::release::Release;
 use crate::report::{Description, Report};
 use crate::rollout::{Downgrade, Rollout, RolloutState};
@@ -25,13 +26,17 @@ use crate::version::Version;
 use batch::Batch;
 use catalogue::Index;
 pub use command::{NOTE_BYTES_MAX, NewRollout, RELEASES_MAX, ROLLOUTS_MAX};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 pub use survey::SURVEY_SLICE;
 use survey::Surveys;
+pub use task::{Answer, AnswerRefused, Cancel, NewTask, Pending, TASKS_MAX};
 
 /// Most executions that one tick ends: what is left over is ended by the next.
 pub const CLOSED_PER_TICK_MAX: usize = 256;
+
+/// Most hints kept until they are taken; what is beyond is dropped, as any hint may be.
+pub const HINTS_MAX: usize = 20_000;
 
 /// Why a verb or a command was refused, or could not be done.
 #[derive(Debug, thiserror::Error)]
@@ -70,6 +75,15 @@ pub enum Error {
         /// How many there may be.
         max: usize,
     },
+    /// A task of this name was started and is not retired.
+    #[error("there is a task {0} already")]
+    TaskExists(TaskName),
+    /// There is no such task, or it is retired.
+    #[error("there is no task {0}")]
+    UnknownTask(TaskName),
+    /// A task is not as it must be.
+    #[error("{0}")]
+    InvalidTask(&'static str),
     /// A rollout of the release is under way.
     #[error("rollout {0} brings this release already; abort it before starting another")]
     RolloutExists(RolloutId),
@@ -123,6 +137,9 @@ pub struct Fleet<S> {
     tallies: BTreeMap<RolloutId, Tally>,
     batch: Batch,
     surveys: Surveys,
+    /// How many executions each rollout with a pace by the minute opened in which minute.
+    minutes: BTreeMap<RolloutId, Minute>,
+    hints: BTreeSet<DeviceId>,
     generation: u64,
     /// A save failed: what is in memory may be ahead of the store.
     stale: bool,
@@ -137,7 +154,20 @@ impl<S: Store> Fleet<S> {
         let index = Index::from(store.catalogue()?);
         let tallies = store.tallies()?;
         let (batch, surveys) = (Batch::default(), Surveys::default());
-        Ok(Self { store, index, tallies, batch, surveys, generation: 0, stale: false })
+        let (minutes, hints) = (BTreeMap::new(), BTreeSet::new());
+        Ok(Self { store, index, tallies, batch, surveys, minutes, hints, generation: 0, stale: false })
+    }
+
+    /// Devices for whom something may have changed since this was last asked: worth a hint, by whatever protocol holds a
+    /// connection to them. Hints may be lost and carry no data.
+    pub fn take_hints(&mut self) -> BTreeSet<DeviceId> {
+        std::mem::take(&mut self.hints)
+    }
+
+    fn hint(&mut self, device: &DeviceId) {
+        if self.hints.len() < HINTS_MAX {
+            self.hints.insert(device.clone());
+        }
     }
 
     /// Moves whenever an [`Offer::Nothing`] given earlier may no longer hold.
@@ -188,17 +218,18 @@ impl<S: Store> Fleet<S> {
     fn hear(&mut self, now: Timestamp, report: &Report, execution: &mut Execution) {
         let Some(rollout) = self.index.rollout(&execution.rollout) else { return };
         let before = execution.state;
-        let moved = report
-            .description
-            .as_ref()
-            .is_some_and(|description| before.is_open() && description.product != execution.product);
+        let product = rollout.release().map(|(product, _)| product);
+        let moved = report.description.as_ref().is_some_and(|description| {
+            before.is_open() && product.is_some_and(|product| description.product != *product)
+        });
         let effect = if moved {
             execution.close(now, ExecutionState::Canceled, "the device says it is another product")
         } else if before.is_open() && is_outgrown(report, rollout) {
             // To go on offering would take it back: a client that compares no versions installs what it is told.
             execution.close(now, ExecutionState::Canceled, "the device runs a newer version than the target")
         } else {
-            let (target, deadlines) = (&rollout.version, &rollout.plan.deadlines);
+            let (target, deadlines) =
+                (rollout.release().map(|(_, version)| version), &rollout.plan.deadlines);
             execution.hear(now, report.description.as_ref(), report.progress.as_ref(), target, deadlines)
         };
         self.record_effect(now, before, execution, effect);
@@ -217,13 +248,18 @@ impl<S: Store> Fleet<S> {
 
     fn offer_to(&mut self, now: Timestamp, id: &DeviceId, record: &mut DeviceRecord) -> Result<Offer, Error> {
         let Some(device) = &record.device else { return Err(Error::UnknownDevice(id.clone())) };
-        if let Some(open) = record.executions.iter_mut().find(|execution| execution.state.is_open())
+        if let Some(open) = record.executions.iter_mut().find(|execution| execution.is_open_update())
             && let Some(offer) = self.offer_again(now, open)
         {
             return Ok(offer);
         }
         match self.select(now, device, &record.executions) {
-            Selected::Release(rollout) => Ok(Offer::Assigned(self.open_execution(now, record, &rollout))),
+            Selected::Release(rollout, release) => {
+                let note = format!("offered {} to a device on {}", release.version, device.version);
+                let attempt = self.open_execution(now, record, &rollout, note);
+                let downgrade = rollout.plan.downgrade;
+                Ok(Offer::Assigned(Assignment { rollout: rollout.id, attempt, release, downgrade }))
+            }
             Selected::Nothing { recheck } => Ok(Offer::Nothing { recheck }),
         }
     }
@@ -232,8 +268,8 @@ impl<S: Store> Fleet<S> {
     fn offer_again(&mut self, now: Timestamp, open: &mut Execution) -> Option<Offer> {
         let before = open.state;
         let rollout = self.index.rollout(&open.rollout)?.clone();
-        let release = self.index.release(&rollout.product, &rollout.version)?.clone();
-        if rollout.state == RolloutState::Aborted {
+        let release = self.index.release_of(&rollout)?.clone();
+        if rollout.state == RolloutState::Aborted && !spares(&rollout, before) {
             let effect = open.close(now, ExecutionState::Canceled, "the rollout was aborted");
             self.record_effect(now, before, open, effect);
             return None;
@@ -258,39 +294,22 @@ impl<S: Store> Fleet<S> {
         Some(Offer::Assigned(Assignment { rollout: rollout.id, attempt: open.attempt, release, downgrade }))
     }
 
-    fn open_execution(&mut self, now: Timestamp, record: &mut DeviceRecord, rollout: &Rollout) -> Assignment {
+    /// Opens an execution, of which nothing is in the way. The attempt.
+    fn open_execution(
+        &mut self,
+        now: Timestamp,
+        record: &mut DeviceRecord,
+        rollout: &Rollout,
+        note: String,
+    ) -> u32 {
         let device = record.device.as_ref().expect("the caller found the device");
-        let release =
-            self.index.release(&rollout.product, &rollout.version).expect("selected from the index");
         let place = record.executions.binary_search_by(|execution| execution.rollout.cmp(&rollout.id));
-        let attempt = place.map_or(1, |index| record.executions[index].attempt + 1);
-        let execution = Execution {
-            rollout: rollout.id.clone(),
-            device: device.id.clone(),
-            product: rollout.product.clone(),
-            attempt,
-            state: ExecutionState::Queued,
-            from_version: device.version.clone(),
-            boot: device.boot,
-            offers: 1,
-            downloads: 0,
-            percent: None,
-            detail: String::new(),
-            opened: now,
-            changed: now,
-            deadline: now.plus(rollout.plan.deadlines.queued),
-            unchanged_seen: false,
-            late: false,
-        };
-        let assignment = Assignment {
-            rollout: rollout.id.clone(),
-            attempt,
-            release: release.clone(),
-            downgrade: rollout.plan.downgrade,
-        };
-        let note = format!("offered {} to a device on {}", release.version, device.version);
-        let before = place.ok().map(|index| record.executions[index].state);
-        self.transition(now, before, &execution, None, note);
+        let before = place.ok().map(|index| &record.executions[index]);
+        let execution = Execution::open(now, device, rollout, before);
+        let attempt = execution.attempt;
+        let counted = before.map(|before| before.state);
+        self.transition(now, counted, &execution, None, note);
+        self.count_opening(now, rollout);
         match place {
             Ok(index) => record.executions[index] = execution,
             Err(index) => record.executions.insert(index, execution),
@@ -298,7 +317,32 @@ impl<S: Store> Fleet<S> {
         if rollout.state == RolloutState::Completed {
             self.set_rollout_state(now, &rollout.id, RolloutState::Running, "a device that is due turned up");
         }
-        assignment
+        attempt
+    }
+
+    /// When a rollout may open an execution again, if its pace by the minute is used up.
+    fn next_opening(&self, now: Timestamp, rollout: &Rollout) -> Option<Timestamp> {
+        let max = rollout.plan.pace.per_minute_max?;
+        // What was opened before the server started is not known here: that minute counts as used up.
+        let used_up = self.minutes.get(&rollout.id).is_none_or(|used| used.is_full(now, max));
+        used_up.then(|| Timestamp::from_millis((minute(now) + 1) * MINUTE_MILLIS))
+    }
+
+    fn count_opening(&mut self, now: Timestamp, rollout: &Rollout) {
+        if rollout.plan.pace.per_minute_max.is_some() {
+            let used = self.minutes.entry(rollout.id.clone()).or_default();
+            *used = Minute { number: minute(now), opened: used.opened_in(now) + 1 };
+        }
+    }
+
+    /// Begins to count for rollouts that were started before this process was.
+    fn begin_minutes(&mut self, now: Timestamp) {
+        for rollout in self.index.rollouts().filter(|rollout| rollout.state.offers()) {
+            if rollout.plan.pace.per_minute_max.is_some() && !self.minutes.contains_key(&rollout.id) {
+                let full = Minute { number: minute(now), opened: u32::MAX };
+                self.minutes.insert(rollout.id.clone(), full);
+            }
+        }
     }
 
     /// Walks the product's releases from the newest down. A release that is not for this device, or whose rollout is not
@@ -308,8 +352,10 @@ impl<S: Store> Fleet<S> {
         let mut recheck: Option<Timestamp> = None;
         for (release, rollout) in self.index.newest_first(&device.product) {
             let Some(rollout) = rollout else { continue };
-            let case = self.case(now, device, installed.as_ref(), executions, release, rollout);
-            let Some(obstacle) = case.obstacle() else { return Selected::Release(Box::new(rollout.clone())) };
+            let case = self.case(now, device, installed.as_ref(), executions, Some(release), rollout);
+            let Some(obstacle) = case.obstacle() else {
+                return Selected::Release(Box::new(rollout.clone()), release.clone());
+            };
             let (bearing, time) = bearing(&obstacle);
             recheck = [recheck, time].into_iter().flatten().min();
             match bearing {
@@ -326,30 +372,32 @@ impl<S: Store> Fleet<S> {
         device: &'a Device,
         installed: Option<&'a Version>,
         executions: &'a [Execution],
-        release: &'a Release,
+        release: Option<&'a Release>,
         rollout: &'a Rollout,
     ) -> Case<'a> {
         let prior = executions.iter().find(|execution| execution.rollout == rollout.id);
         let tally = self.tallies.get(&rollout.id).copied().unwrap_or_default();
-        Case { now, device, installed, release, rollout, prior, tally }
+        let next_opening = self.next_opening(now, rollout);
+        Case { now, device, installed, release, rollout, prior, tally, next_opening }
     }
 
-    /// Time passes: deadlines, aborted rollouts, a look at the next part of the fleet. Returns devices worth a hint.
-    /// Bounded work, no other input.
+    /// Time passes: deadlines, aborted rollouts, a look at the next part of the fleet. Bounded work, no other input.
+    /// What it finds worth a hint is in [`Fleet::take_hints`].
     ///
     /// # Errors
     /// [`Error::Store`].
-    pub fn tick(&mut self, now: Timestamp) -> Result<Vec<DeviceId>, Error> {
+    pub fn tick(&mut self, now: Timestamp) -> Result<(), Error> {
         self.refresh()?;
+        self.begin_minutes(now);
         for device in self.store.overdue(now, CLOSED_PER_TICK_MAX)? {
             self.close_open(now, &device, |execution| {
                 (execution.deadline <= now).then(|| execution.expire(now))
             })?;
         }
-        for rollout in self.index.aborted_with_open(&self.tallies) {
-            for device in self.store.open_in(&rollout, CLOSED_PER_TICK_MAX)? {
+        for (rollout, reach) in self.index.aborted_with_open(&self.tallies) {
+            for device in self.store.open_in(&rollout, reach, CLOSED_PER_TICK_MAX)? {
                 self.close_open(now, &device, |execution| {
-                    (execution.rollout == rollout)
+                    (execution.rollout == rollout && reach.covers(execution.state))
                         .then(|| execution.close(now, ExecutionState::Canceled, "the rollout was aborted"))
                 })?;
             }
@@ -357,15 +405,15 @@ impl<S: Store> Fleet<S> {
         self.survey(now)
     }
 
-    /// Ends a device's open execution if `end` says so.
+    /// Ends those of a device's open executions for which `end` says so.
     fn close_open(
         &mut self,
         now: Timestamp,
         device: &DeviceId,
-        end: impl FnOnce(&mut Execution) -> Option<Effect>,
+        mut end: impl FnMut(&mut Execution) -> Option<Effect>,
     ) -> Result<(), Error> {
         let mut record = self.take(device)?;
-        if let Some(open) = record.executions.iter_mut().find(|execution| execution.state.is_open()) {
+        for open in record.executions.iter_mut().filter(|execution| execution.state.is_open()) {
             let before = open.state;
             if let Some(effect) = end(open) {
                 self.record_effect(now, before, open, effect);
@@ -382,12 +430,41 @@ fn is_outgrown(report: &Report, rollout: &Rollout) -> bool {
     let version = report.description.as_ref().and_then(|said| Version::parse(&said.version).ok());
     report.progress.is_none()
         && rollout.plan.downgrade == Downgrade::Refused
-        && version.is_some_and(|version| version > rollout.version)
+        && rollout.release().zip(version).is_some_and(|((_, target), version)| version > *target)
+}
+
+/// Whether an aborted rollout lets an execution go on.
+fn spares(rollout: &Rollout, state: ExecutionState) -> bool {
+    rollout.state == RolloutState::Aborted && !rollout.plan.abort_reach.covers(state)
+}
+
+/// Milliseconds of a minute.
+const MINUTE_MILLIS: i64 = 60_000;
+
+fn minute(now: Timestamp) -> i64 {
+    now.as_millis().div_euclid(MINUTE_MILLIS)
+}
+
+/// How many executions were opened in one minute.
+#[derive(Debug, Clone, Copy, Default)]
+struct Minute {
+    number: i64,
+    opened: u32,
+}
+
+impl Minute {
+    fn opened_in(self, now: Timestamp) -> u32 {
+        if self.number == minute(now) { self.opened } else { 0 }
+    }
+
+    fn is_full(self, now: Timestamp, max: u32) -> bool {
+        self.opened_in(now) >= max
+    }
 }
 
 /// What the walk over the releases found.
 enum Selected {
-    Release(Box<Rollout>),
+    Release(Box<Rollout>, Arc<Release>),
     Nothing { recheck: Option<Timestamp> },
 }
 
@@ -409,10 +486,12 @@ fn bearing(obstacle: &Obstacle) -> (Bearing, Option<Timestamp>) {
         }
         Obstacle::NotItsTurn { turn, .. } => (Bearing::PassOver, *turn),
         Obstacle::BackOff { until, .. } => (Bearing::Wait, Some(*until)),
+        Obstacle::MinuteFull { until } => (Bearing::Wait, Some(*until)),
         Obstacle::InFlightFull { .. } | Obstacle::UnderWay { .. } => (Bearing::Wait, None),
         Obstacle::AlreadyInstalled
         | Obstacle::OlderThanInstalled { .. }
         | Obstacle::VersionUnreadable { .. }
+        | Obstacle::NotATarget
         | Obstacle::Ended { .. } => (Bearing::Settled, None),
     }
 }

@@ -6,6 +6,7 @@ use crate::execution::Execution;
 use crate::explain::{Explanation, Obstacle, OpenExecution, ReleaseExplanation};
 use crate::id::{DeviceId, ProductName};
 use crate::release::Release;
+use crate::rollout::Rollout;
 use crate::selection::facts;
 use crate::store::Store;
 use crate::time::Timestamp;
@@ -42,10 +43,10 @@ impl<S: Store> Fleet<S> {
     /// [`Error::UnknownDevice`] if it never described itself; [`Error::Store`].
     pub fn assigned(&mut self, device: &DeviceId) -> Result<Option<Assignment>, Error> {
         let record = self.take(device)?;
-        let open = record.executions.iter().find(|execution| execution.state.is_open());
+        let open = record.executions.iter().find(|execution| execution.is_open_update());
         let assignment = open.and_then(|open| {
             let rollout = self.index.rollout(&open.rollout)?;
-            let release = self.index.release(&rollout.product, &rollout.version)?.clone();
+            let release = self.index.release_of(rollout)?.clone();
             let (attempt, downgrade) = (open.attempt, rollout.plan.downgrade);
             Some(Assignment { rollout: rollout.id.clone(), attempt, release, downgrade })
         });
@@ -79,8 +80,8 @@ impl<S: Store> Fleet<S> {
                 obstacles: rollout.map_or_else(
                     || vec![Obstacle::NoRollout],
                     |rollout| {
-                        self.case(now, device, installed.as_ref(), &record.executions, release, rollout)
-                            .obstacles()
+                        let (installed, executions) = (installed.as_ref(), &record.executions);
+                        self.case(now, device, installed, executions, Some(release), rollout).obstacles()
                     },
                 ),
                 policy: release.policy.explain(&facts(device, release)),
@@ -91,10 +92,11 @@ impl<S: Store> Fleet<S> {
         {
             return Err(Error::UnknownRelease { product: device.product.clone(), version: version.clone() });
         }
-        let open = record.executions.iter().find(|execution| execution.state.is_open());
+        let open = record.executions.iter().find(|execution| execution.is_open_update());
+        let version_of = |rollout: &Rollout| rollout.release().map(|(_, version)| version.clone());
         let would_offer = match (open, self.select(now, device, &record.executions)) {
-            (Some(open), _) => self.index.rollout(&open.rollout).map(|rollout| rollout.version.clone()),
-            (None, Selected::Release(rollout)) => Some(rollout.version),
+            (Some(open), _) => self.index.rollout(&open.rollout).and_then(version_of),
+            (None, Selected::Release(rollout, _)) => version_of(&rollout),
             (None, Selected::Nothing { .. }) => None,
         };
         Ok(Explanation {

@@ -4,10 +4,12 @@ use super::{Bearing, Error, Fleet, bearing};
 use crate::device::Device;
 use crate::execution::Execution;
 use crate::id::{DeviceId, RolloutId};
-use crate::rollout::{RolloutState, Survey};
+use crate::rollout::{Rollout, RolloutState, Survey, Work};
 use crate::state::Tally;
 use crate::store::Store;
+use crate::task::Membership;
 use crate::time::Timestamp;
+use std::ops::Bound;
 
 /// Devices looked at per tick. Each costs a read of its record, so a slice must stay well below the tick's interval.
 pub const SURVEY_SLICE: usize = 1_000;
@@ -30,22 +32,28 @@ struct Progress {
 }
 
 impl<S: Store> Fleet<S> {
-    /// Looks at the next slice of devices. Returns those that would be offered something.
-    pub(super) fn survey(&mut self, now: Timestamp) -> Result<Vec<DeviceId>, Error> {
+    /// Looks at the next slice of devices. Those that would be offered something are worth a hint.
+    pub(super) fn survey(&mut self, now: Timestamp) -> Result<(), Error> {
         let Some(mut progress) = self.surveys.current.take().or_else(|| self.next_survey()) else {
-            return Ok(Vec::new());
+            return Ok(());
         };
-        let Some(rollout) = self.index.rollout(&progress.rollout) else { return Ok(Vec::new()) };
-        let product = rollout.product.clone();
-        let slice = self.store.devices_after(&product, progress.after.as_ref(), SURVEY_SLICE)?;
+        let Some(rollout) = self.index.rollout(&progress.rollout) else { return Ok(()) };
+        let slice = match rollout.work.clone() {
+            Work::Release { product, .. } => {
+                self.store.devices_after(&product, progress.after.as_ref(), SURVEY_SLICE)?
+            }
+            Work::Task(task) => {
+                let from = progress.after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+                task.devices.range((from, Bound::Unbounded)).take(SURVEY_SLICE).cloned().collect()
+            }
+        };
         self.load(&slice)?;
-        let mut hints = Vec::new();
         for device in &slice {
             let record = self.take(device)?;
             if let Some(known) = &record.device {
                 match self.standing(now, known, &record.executions, &progress.rollout) {
                     Standing::Ready => {
-                        hints.push(device.clone());
+                        self.hint(device);
                         progress.due += 1;
                     }
                     Standing::Waiting => progress.due += 1,
@@ -61,12 +69,18 @@ impl<S: Store> Fleet<S> {
         } else {
             self.finish_survey(now, &progress);
         }
-        Ok(hints)
+        Ok(())
     }
 
     /// The running rollout after the one looked at last.
     fn next_survey(&mut self) -> Option<Progress> {
-        let running = || self.index.rollouts().filter(|rollout| rollout.state == RolloutState::Running);
+        // Who is in a group shows when a device asks: such a task is looked at by nobody else, and is never complete.
+        let can_complete =
+            |rollout: &&Rollout| rollout.task().is_none_or(|task| task.membership == Membership::Snapshot);
+        let running = || {
+            let running = self.index.rollouts().filter(|rollout| rollout.state == RolloutState::Running);
+            running.filter(can_complete)
+        };
         let last = self.surveys.last.as_ref();
         let next =
             running().find(|rollout| last.is_none_or(|last| rollout.id > *last)).or(running().next())?;
@@ -102,14 +116,23 @@ impl<S: Store> Fleet<S> {
         executions: &[Execution],
         rollout_id: &RolloutId,
     ) -> Standing {
-        if executions.iter().any(|execution| execution.state.is_open()) {
+        if let Some(rollout) = self.index.rollout(rollout_id).filter(|rollout| rollout.task().is_some()) {
+            let case = self.case(now, device, None, executions, None, rollout);
+            return match case.obstacle().as_ref().map(bearing) {
+                None => Standing::Ready,
+                // Of a task, an attempt under way is all there is to wait for.
+                Some((Bearing::Wait, Some(_)) | (Bearing::PassOver, Some(_))) => Standing::Waiting,
+                Some((Bearing::Wait | Bearing::Settled | Bearing::PassOver, _)) => Standing::NotDue,
+            };
+        }
+        if executions.iter().any(Execution::is_open_update) {
             return Standing::NotDue;
         }
         let installed = device.semver();
         for (release, rollout) in self.index.newest_first(&device.product) {
             let Some(rollout) = rollout else { continue };
-            let obstacle =
-                self.case(now, device, installed.as_ref(), executions, release, rollout).obstacle();
+            let case = self.case(now, device, installed.as_ref(), executions, Some(release), rollout);
+            let obstacle = case.obstacle();
             let ours = rollout.id == *rollout_id;
             match obstacle.as_ref().map(bearing) {
                 None if ours => return Standing::Ready,

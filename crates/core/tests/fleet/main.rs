@@ -5,3 +5,4 @@
 mod outcome;
 mod rollout;
 mod stage;
+mod task;

@@ -215,6 +215,8 @@ fn obstacle(obstacle: &Obstacle) -> wire::Obstacle {
         Obstacle::Ended { .. } => ("ended", None),
         Obstacle::BackOff { until, .. } => ("back_off", Some(*until)),
         Obstacle::InFlightFull { .. } => ("in_flight_full", None),
+        Obstacle::MinuteFull { until } => ("minute_full", Some(*until)),
+        Obstacle::NotATarget => ("not_a_target", None),
         Obstacle::PolicyUnmatched { .. } => ("policy_unmatched", None),
     };
     wire::Obstacle { code: code.to_owned(), text: obstacle.to_string(), until: until.map(render::time) }

@@ -106,6 +106,9 @@ impl From<FleetError> for Refusal {
             FleetError::TooMany { .. } => Self::new(StatusCode::CONFLICT, "limit_reached", message),
             FleetError::RolloutExists(_) => Self::new(StatusCode::CONFLICT, "rollout_exists", message),
             FleetError::WrongState { .. } => Self::new(StatusCode::CONFLICT, "rollout_state", message),
+            FleetError::UnknownTask(_) => Self::unknown("task_unknown", message, Vec::new()),
+            FleetError::TaskExists(_) => Self::new(StatusCode::CONFLICT, "task_exists", message),
+            FleetError::InvalidTask(_) => Self::bad("task_invalid", message),
             FleetError::InvalidPlan(_) => Self::bad("plan_invalid", message),
             FleetError::Store(error) => error.into(),
         }

@@ -57,8 +57,9 @@ pub(super) fn release(release: &Release) -> wire::release::Release {
 pub(super) fn rollout(rollout: &Rollout) -> wire::rollout::Rollout {
     wire::rollout::Rollout {
         id: rollout.id.to_string(),
-        product: rollout.product.to_string(),
-        version: rollout.version.to_string(),
+        product: rollout.release().map(|(product, _)| product.to_string()),
+        version: rollout.release().map(|(_, version)| version.to_string()),
+        task: rollout.task().map(|task| task.name.to_string()),
         state: rollout.state.to_string(),
         state_since: time(rollout.state_since),
         note: rollout.state_note.clone(),
@@ -76,6 +77,7 @@ fn plan(plan: &Plan) -> wire::rollout::Plan {
     wire::rollout::Plan {
         waves: waves.collect(),
         in_flight_max: plan.pace.in_flight_max,
+        per_minute_max: plan.pace.per_minute_max,
         abort_percent: plan.abort.failed_percent,
         abort_ended_min: plan.abort.ended_min,
         attempts_max: plan.retry.attempts_max,

@@ -86,8 +86,9 @@ pub(super) async fn status(
     };
     Ok(Json(wire::Status {
         id: rollout.id.to_string(),
-        product: rollout.product.to_string(),
-        version: rollout.version.to_string(),
+        product: rollout.release().map(|(product, _)| product.to_string()),
+        version: rollout.release().map(|(_, version)| version.to_string()),
+        task: rollout.task().map(|task| task.name.to_string()),
         state: rollout.state.to_string(),
         counts: counts.collect(),
         in_flight: tally.in_flight(),

@@ -131,8 +131,8 @@ impl Engine {
                 let progress = Progress { rollout: rollout.clone(), attempt, word, percent: None, detail };
                 fleet.report(now, &device, &Report { description: None, progress: Some(progress) })?;
             }
-            let open = fleet.assigned(&device)?;
-            Ok(open.is_some_and(|open| open.rollout == rollout && open.attempt == attempt))
+            let execution = fleet.execution(&device, &rollout)?;
+            Ok(execution.is_some_and(|one| one.attempt == attempt && one.state.is_open()))
         })
         .await
     }

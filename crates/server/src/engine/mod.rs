@@ -14,9 +14,9 @@ use crate::store::SqliteStore;
 use clock::Clock;
 use hot::{Hot, Key, Settled};
 use presence::{Presence, seconds};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 use tokio::sync::oneshot;
 use updraft_core::fleet::{Fleet, Offer};
@@ -79,12 +79,19 @@ enum Call {
     Command(Command, Option<DeviceId>),
 }
 
+/// A protocol that holds connections to devices.
+pub trait Listener: Send + Sync {
+    /// Something may have changed for a device. A hint: may be lost, repeated, or not for this protocol. Must not wait.
+    fn notify(&self, device: &DeviceId);
+}
+
 /// What the handles and the thread both see.
 struct Shared {
     hot: Hot,
     presence: Presence,
     generation: AtomicU64,
     clock: Clock,
+    listeners: Mutex<Vec<Weak<dyn Listener>>>,
 }
 
 /// A handle on the engine; cheap to clone. The engine stops when the last handle is gone.
@@ -135,6 +142,7 @@ impl Engine {
             presence: Presence::new(&seen),
             generation: AtomicU64::new(fleet.generation()),
             clock,
+            listeners: Mutex::default(),
         });
         let worker = thread::Worker::new(fleet, queue, shared.clone());
         let thread = std::thread::Builder::new()
@@ -148,6 +156,17 @@ impl Engine {
                 updraft_core::fleet::Error::Store(StoreError { operation, source: source.into() })
             })?;
         Ok((Self { calls, shared }, Running { thread }))
+    }
+
+    /// Has a protocol told of devices for whom something may have changed, for as long as it is there.
+    pub fn listen(&self, listener: Weak<dyn Listener>) {
+        self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listener);
+    }
+
+    /// Moves whenever "nothing to do", said to any device earlier, may no longer hold.
+    #[must_use]
+    pub fn generation(&self) -> u64 {
+        self.shared.generation.load(Ordering::Acquire)
     }
 
     /// The engine's time.

@@ -7,9 +7,9 @@ use super::{
     low_bits,
 };
 use crate::store::SqliteStore;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Instant;
 use tokio::sync::oneshot;
 use updraft_core::fleet::{Fleet, Offer};
@@ -87,6 +87,7 @@ impl Worker {
         let decided: Vec<_> =
             check_ins.into_iter().map(|(check_in, reply)| self.decide(now, check_in, reply)).collect();
         let saved = self.commit();
+        self.notify();
         for device in heard {
             self.replace_key(&device, None);
         }
@@ -180,11 +181,20 @@ impl Worker {
     fn tick(&mut self) {
         let now = self.shared.clock.now();
         match self.fleet.tick(now) {
-            // No protocol holds a connection on which a hint could be sent: devices come by themselves.
-            Ok(_hints) => {}
+            Ok(()) => {}
             Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a tick failed"),
         }
         self.commit();
+        self.notify();
+    }
+
+    /// Passes on which devices something may have changed for, once that is durable.
+    fn notify(&mut self) {
+        let hints = self.fleet.take_hints();
+        let listeners = self.shared.listeners.lock().unwrap_or_else(PoisonError::into_inner);
+        for listener in listeners.iter().filter_map(Weak::upgrade) {
+            hints.iter().for_each(|device| listener.notify(device));
+        }
     }
 
     fn write_presence(&mut self) {

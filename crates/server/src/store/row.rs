@@ -5,11 +5,12 @@ use rusqlite::types::Type;
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use std::str::FromStr;
+use std::sync::Arc;
 use updraft_core::device::Device;
 use updraft_core::execution::{Execution, HistoryEntry};
 use updraft_core::policy::Policy;
 use updraft_core::release::{Artifact, Release};
-use updraft_core::rollout::{Rollout, RolloutState, Survey};
+use updraft_core::rollout::{Rollout, RolloutState, Survey, Work};
 use updraft_core::state::{ExecutionState, FailureReason, StateKind, Step};
 use updraft_core::store::RolloutEntry;
 use updraft_core::time::Timestamp;
@@ -42,17 +43,18 @@ pub(super) fn device(row: &Row<'_>) -> rusqlite::Result<(u32, Device)> {
     Ok((row.get(0)?, device))
 }
 
-/// The columns of [`execution`], of tables `execution` and `rollout`.
-pub(super) const EXECUTION: &str = "execution.rollout, execution.device, rollout.product, execution.attempt, \
+/// The columns of [`execution`], of table `execution`.
+pub(super) const EXECUTION: &str = "execution.rollout, execution.device, execution.is_task, execution.attempt, \
      execution.state, execution.reason, execution.from_version, execution.boot, execution.offers, \
      execution.downloads, execution.percent, execution.detail, execution.opened, execution.changed, \
-     execution.deadline, execution.unchanged_seen, execution.late";
+     execution.deadline, execution.unchanged_seen, execution.late, execution.revision, execution.details, \
+     execution.started, execution.step_deadline, execution.earlier_failures, execution.earlier_timeouts";
 
 pub(super) fn execution(row: &Row<'_>) -> rusqlite::Result<Execution> {
     Ok(Execution {
         rollout: parsed(row, 0)?,
         device: parsed(row, 1)?,
-        product: parsed(row, 2)?,
+        is_task: row.get(2)?,
         attempt: row.get(3)?,
         state: state(row, 4)?,
         from_version: row.get(6)?,
@@ -66,6 +68,12 @@ pub(super) fn execution(row: &Row<'_>) -> rusqlite::Result<Execution> {
         deadline: time(row, 14)?,
         unchanged_seen: row.get(15)?,
         late: row.get(16)?,
+        revision: row.get(17)?,
+        details: json(row, 18)?,
+        started: optional_time(row, 19)?,
+        step_deadline: optional_time(row, 20)?,
+        earlier_failures: row.get(21)?,
+        earlier_timeouts: row.get(22)?,
     })
 }
 
@@ -89,7 +97,7 @@ pub(super) fn history_entry(row: &Row<'_>) -> rusqlite::Result<HistoryEntry> {
 /// The columns of [`rollout`].
 pub(super) const ROLLOUT: &str = "rollout.id, rollout.product, rollout.version, rollout.plan, rollout.state, \
      rollout.state_since, rollout.state_note, rollout.created, rollout.survey_at, rollout.survey_due, \
-     rollout.retry_before";
+     rollout.retry_before, rollout.task, rollout.retired";
 
 pub(super) fn rollout(row: &Row<'_>) -> rusqlite::Result<Rollout> {
     let survey_at = row.get::<_, Option<i64>>(8)?;
@@ -97,17 +105,22 @@ pub(super) fn rollout(row: &Row<'_>) -> rusqlite::Result<Rollout> {
     let survey = survey_at
         .zip(survey_due)
         .map(|(at, due)| Survey { at: Timestamp::from_millis(at), due: due.cast_unsigned() });
+    let brings_task = row.get_ref(11)?.data_type() != Type::Null;
     Ok(Rollout {
         id: parsed(row, 0)?,
-        product: parsed(row, 1)?,
-        version: version(row, 2)?,
+        work: if brings_task {
+            Work::Task(Arc::new(json(row, 11)?))
+        } else {
+            Work::Release { product: parsed(row, 1)?, version: version(row, 2)? }
+        },
         plan: json(row, 3)?,
         state: word(row, 4)?,
         state_since: time(row, 5)?,
         state_note: row.get(6)?,
         created: time(row, 7)?,
         survey,
-        retry_before: row.get::<_, Option<i64>>(10)?.map(Timestamp::from_millis),
+        retry_before: optional_time(row, 10)?,
+        retired: optional_time(row, 12)?,
     })
 }
 
@@ -161,6 +174,11 @@ pub(super) fn word<T: for<'a> Deserialize<'a>>(row: &Row<'_>, index: usize) -> r
 /// Reads a point in time at a column.
 pub(super) fn time(row: &Row<'_>, index: usize) -> rusqlite::Result<Timestamp> {
     row.get(index).map(Timestamp::from_millis)
+}
+
+/// Reads a point in time at a column, if there is one.
+fn optional_time(row: &Row<'_>, index: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(index)?.map(Timestamp::from_millis))
 }
 
 fn text<'a>(row: &'a Row<'_>, index: usize) -> rusqlite::Result<&'a str> {

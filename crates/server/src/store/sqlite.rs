@@ -10,6 +10,7 @@ use rusqlite::{Connection, OptionalExtension, Params, Row, TransactionBehavior};
 use std::collections::{BTreeMap, HashMap};
 use updraft_core::execution::Execution;
 use updraft_core::id::{DeviceId, ProductName, RolloutId};
+use updraft_core::rollout::AbortReach;
 use updraft_core::state::Tally;
 use updraft_core::store::{Catalogue, Changes, DeviceRecord, Store, StoreError};
 use updraft_core::time::Timestamp;
@@ -59,8 +60,7 @@ impl SqliteStore {
             row::DEVICE
         ))?;
         let mut select_executions = transaction.prepare_cached(&format!(
-            "SELECT {} FROM execution JOIN rollout ON rollout.id = execution.rollout
-             WHERE execution.device = ?1 ORDER BY execution.rollout",
+            "SELECT {} FROM execution WHERE execution.device = ?1 ORDER BY execution.rollout",
             row::EXECUTION
         ))?;
         let mut records = Vec::with_capacity(devices.len());
@@ -144,8 +144,20 @@ impl Store for SqliteStore {
             .map_err(failed("find the overdue executions"))
     }
 
-    fn open_in(&mut self, rollout: &RolloutId, limit: usize) -> Result<Vec<DeviceId>, StoreError> {
-        let sql = "SELECT device FROM execution WHERE open AND rollout = ?1 ORDER BY device LIMIT ?2";
+    fn open_in(
+        &mut self,
+        rollout: &RolloutId,
+        reach: AbortReach,
+        limit: usize,
+    ) -> Result<Vec<DeviceId>, StoreError> {
+        let sql = match reach {
+            AbortReach::Open => {
+                "SELECT device FROM execution WHERE open AND rollout = ?1 ORDER BY device LIMIT ?2"
+            }
+            AbortReach::Queued => {
+                "SELECT device FROM execution WHERE state = 'queued' AND rollout = ?1 ORDER BY device LIMIT ?2"
+            }
+        };
         all(&self.connection, sql, (rollout.as_str(), rows(limit)), |row| row::parsed(row, 0))
             .map_err(failed("find a rollout's open executions"))
     }

@@ -2,9 +2,9 @@
 
 use updraft_core::attributes::Attributes;
 use updraft_core::device::Device;
-use updraft_core::execution::{Execution, HistoryEntry};
+use updraft_core::execution::{Details, Execution, HistoryEntry};
 use updraft_core::id::{DeviceId, ProductName};
-use updraft_core::rollout::{Plan, Rollout, RolloutState};
+use updraft_core::rollout::{Plan, Rollout, RolloutState, Work};
 use updraft_core::state::ExecutionState;
 use updraft_core::store::{Changes, Store};
 use updraft_core::time::Timestamp;
@@ -41,8 +41,7 @@ pub(crate) fn device(id_text: &str, product_name: &str) -> Device {
 pub(crate) fn rollout(id: &str) -> Rollout {
     Rollout {
         id: id.parse().unwrap(),
-        product: product("p"),
-        version: Version::parse("1.1.0").unwrap(),
+        work: Work::Release { product: product("p"), version: Version::parse("1.1.0").unwrap() },
         plan: Plan::standard(at(0)),
         state: RolloutState::Running,
         state_since: at(1),
@@ -50,6 +49,7 @@ pub(crate) fn rollout(id: &str) -> Rollout {
         created: at(1),
         survey: None,
         retry_before: None,
+        retired: None,
     }
 }
 
@@ -57,7 +57,7 @@ pub(crate) fn execution(rollout: &str, device: &str, state: ExecutionState) -> E
     Execution {
         rollout: rollout.parse().unwrap(),
         device: id(device),
-        product: product("p"),
+        is_task: false,
         attempt: 1,
         state,
         from_version: "1.0.0".to_owned(),
@@ -71,6 +71,12 @@ pub(crate) fn execution(rollout: &str, device: &str, state: ExecutionState) -> E
         deadline: at(5),
         unchanged_seen: false,
         late: false,
+        revision: 1,
+        details: Details::new(),
+        started: None,
+        step_deadline: None,
+        earlier_failures: 0,
+        earlier_timeouts: 0,
     }
 }
 

@@ -92,13 +92,12 @@ impl Books {
 
     fn rollout_of(&self, release: &Release) -> Option<&Rollout> {
         let started = self.started.iter().rev().filter_map(|id| self.rollouts.get(id));
-        started
-            .into_iter()
-            .find(|rollout| rollout.product == release.product && rollout.version == release.version)
+        started.into_iter().find(|rollout| rollout.release() == Some((&release.product, &release.version)))
     }
 
     pub(super) fn release(&self, rollout: &Rollout) -> Option<&Release> {
-        self.releases.get(&rollout.product)?.get(&rollout.version)
+        let (product, version) = rollout.release()?;
+        self.releases.get(product)?.get(version)
     }
 
     /// How many executions of a rollout are open.

@@ -21,7 +21,11 @@ pub(super) fn check(
         truth.complain(format!("{} is of nobody", line(entry)));
         return;
     };
-    let target = rollout.version.as_str();
+    let Some((_, target)) = rollout.release() else {
+        truth.complain(format!("{} is of a task, and nobody starts tasks here", line(entry)));
+        return;
+    };
+    let target = target.as_str();
     match entry.to {
         ExecutionState::Succeeded => {
             // Words may be as old as the network keeps them. A contract without a start counter cannot tell.

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use updraft_core::id::{DeviceId, ProductName, RolloutId};
 use updraft_core::memory::MemoryStore;
+use updraft_core::rollout::AbortReach;
 use updraft_core::state::{StateKind, Tally};
 use updraft_core::store::{Catalogue, Changes, DeviceRecord, Store, StoreError};
 use updraft_core::time::Timestamp;
@@ -148,8 +149,13 @@ impl Store for Handle {
         self.0.borrow_mut().store.overdue(now, limit)
     }
 
-    fn open_in(&mut self, rollout: &RolloutId, limit: usize) -> Result<Vec<DeviceId>, StoreError> {
-        self.0.borrow_mut().store.open_in(rollout, limit)
+    fn open_in(
+        &mut self,
+        rollout: &RolloutId,
+        reach: AbortReach,
+        limit: usize,
+    ) -> Result<Vec<DeviceId>, StoreError> {
+        self.0.borrow_mut().store.open_in(rollout, reach, limit)
     }
 
     fn devices_after(
@@ -172,6 +178,9 @@ pub(super) fn is_simulated(error: &updraft_core::fleet::Error) -> bool {
         | updraft_core::fleet::Error::ReleaseExists { .. }
         | updraft_core::fleet::Error::TooMany { .. }
         | updraft_core::fleet::Error::RolloutExists(_)
+        | updraft_core::fleet::Error::TaskExists(_)
+        | updraft_core::fleet::Error::UnknownTask(_)
+        | updraft_core::fleet::Error::InvalidTask(_)
         | updraft_core::fleet::Error::WrongState { .. }
         | updraft_core::fleet::Error::InvalidPlan(_) => false,
     }

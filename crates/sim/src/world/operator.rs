@@ -179,7 +179,10 @@ impl Operator {
             |random: &mut Random, first, last| Duration::from_secs(60 * random.between(first, last));
         Plan {
             waves,
-            pace: Pace { in_flight_max: u32::try_from(random.between(1, 6)).unwrap_or(1) },
+            pace: Pace {
+                in_flight_max: u32::try_from(random.between(1, 6)).unwrap_or(1),
+                ..Plan::standard(clock).pace
+            },
             abort: AbortRule {
                 failed_percent: [20, 50, 101, 101][random.index(4)],
                 ended_min: u32::try_from(random.between(1, 4)).unwrap_or(1),
@@ -187,14 +190,17 @@ impl Operator {
             retry: RetryRule {
                 attempts_max: u32::try_from(random.between(1, 3)).unwrap_or(1),
                 back_off: minutes(random, 1, 5),
+                ..Plan::standard(clock).retry
             },
             deadlines: Deadlines {
                 queued: minutes(random, 5, 15),
                 downloading: minutes(random, 4, 10),
                 installing: minutes(random, 4, 10),
                 rebooting: minutes(random, 5, 15),
+                in_progress: None,
             },
             downgrade: if random.chance(150) { Downgrade::Allowed } else { Downgrade::Refused },
+            ..Plan::standard(clock)
         }
     }
 }

@@ -211,7 +211,7 @@ impl Server {
     pub(super) fn tick(&mut self, now: u64, truth: &mut Truth) -> bool {
         let clock = self.clock(now);
         let Some(fleet) = &mut self.fleet else { return false };
-        let result = fleet.tick(clock).map(|_| ()).and_then(|()| fleet.commit());
+        let result = fleet.tick(clock).and_then(|()| fleet.commit());
         if let Err(error) = &result {
             expect_simulated(error, truth);
         }

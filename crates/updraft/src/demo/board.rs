@@ -40,12 +40,12 @@ impl Board {
                 self.bar.set_draw_target(ProgressDrawTarget::stdout());
             }
             self.bar.set_length(devices);
-            self.bar.set_prefix(status.version.clone());
+            self.bar.set_prefix(status.brings());
             self.bar.set_position(ended);
             self.bar.set_message(text);
             return;
         }
-        let line = format!("  {} {ended}/{devices}  {text}", status.version);
+        let line = format!("  {} {ended}/{devices}  {text}", status.brings());
         let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if *last != line {
             self.say(&line);
@@ -58,7 +58,7 @@ impl Board {
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
         self.say(&format!(
             "{}: {} of {devices} devices ended: {}",
-            status.version,
+            status.brings(),
             ended(status),
             counts(status)
         ));

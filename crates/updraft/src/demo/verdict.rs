@@ -27,7 +27,7 @@ pub(super) fn print(
         let status: Status = client.get(&["rollouts", rollout, "status"], &[])?;
         let count = |state: &str| status.counts.get(state).copied().unwrap_or(0);
         let (succeeded, failed) = (count("succeeded"), count("failed"));
-        let line = format!("{}: {succeeded} succeeded, {failed} failed, of {devices}", status.version);
+        let line = format!("{}: {succeeded} succeeded, {failed} failed, of {devices}", status.brings());
         check(succeeded == devices - failing && failed == failing, &line);
     }
     for agent in agents {

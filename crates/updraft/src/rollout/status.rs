@@ -133,10 +133,9 @@ fn summary(status: &Status) -> String {
 fn print(out: &mut impl Write, status: &Status) -> Result<usize, Error> {
     let colours = Colours::of(&io::stdout());
     let mut lines = vec![format!(
-        "rollout {} brings {} {}: {}",
+        "rollout {} brings {}: {}",
         status.id,
-        status.product,
-        status.version,
+        status.brings(),
         colours.paint(tone_of_state(&status.state), &status.state)
     )];
     let most = status.counts.values().copied().max().unwrap_or(0).max(1);

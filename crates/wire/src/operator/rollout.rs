@@ -20,6 +20,9 @@ pub struct Start {
     /// Most executions open at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub in_flight_max: Option<u32>,
+    /// Most executions opened in one minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_minute_max: Option<u32>,
     /// Abort when at least this percentage of ended executions went badly; 101: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub abort_percent: Option<u8>,
@@ -83,6 +86,9 @@ pub struct Plan {
     pub waves: Vec<Wave>,
     /// Most executions open at once.
     pub in_flight_max: u32,
+    /// Most executions opened in one minute; absent: no such limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_minute_max: Option<u32>,
     /// Abort when at least this percentage of ended executions went badly; 101: never.
     pub abort_percent: u8,
     /// Judge only once this many executions have ended.
@@ -115,10 +121,15 @@ pub struct Deadlines {
 pub struct Rollout {
     /// Its ID.
     pub id: String,
-    /// The product.
-    pub product: String,
-    /// The version it brings.
-    pub version: String,
+    /// The product whose release it brings; absent if it brings a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    /// The version it brings; absent if it brings a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The task it brings, by name; absent if it brings a release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// `draft`, `running`, `paused`, `completed` or `aborted`.
     pub state: String,
     /// Since when.
@@ -132,6 +143,29 @@ pub struct Rollout {
     /// What happened to it, oldest first; only in the answer about one rollout.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub history: Vec<Event>,
+}
+
+impl Rollout {
+    /// What it brings, for people: product and version, or the task.
+    #[must_use]
+    pub fn brings(&self) -> String {
+        brings(self.product.as_deref(), self.version.as_deref(), self.task.as_deref())
+    }
+}
+
+impl Status {
+    /// What it brings, for people: product and version, or the task.
+    #[must_use]
+    pub fn brings(&self) -> String {
+        brings(self.product.as_deref(), self.version.as_deref(), self.task.as_deref())
+    }
+}
+
+fn brings(product: Option<&str>, version: Option<&str>, task: Option<&str>) -> String {
+    match task {
+        Some(task) => format!("task {task}"),
+        None => format!("{} {}", product.unwrap_or("?"), version.unwrap_or("?")),
+    }
 }
 
 /// One line of a rollout's history.
@@ -153,10 +187,15 @@ pub struct Event {
 pub struct Status {
     /// Its ID.
     pub id: String,
-    /// The product.
-    pub product: String,
-    /// The version it brings.
-    pub version: String,
+    /// The product whose release it brings; absent if it brings a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub product: Option<String>,
+    /// The version it brings; absent if it brings a task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub version: Option<String>,
+    /// The task it brings, by name; absent if it brings a release.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
     /// `draft`, `running`, `paused`, `completed` or `aborted`.
     pub state: String,
     /// Executions per state, all ten states.

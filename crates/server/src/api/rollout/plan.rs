@@ -18,6 +18,7 @@ pub(super) fn of(start: &Start, now: Timestamp) -> Result<Plan, Refusal> {
         plan.waves[0].positions = positions(percentage)?;
     }
     set(&mut plan.pace.in_flight_max, start.in_flight_max);
+    plan.pace.per_minute_max = start.per_minute_max;
     set(&mut plan.abort.failed_percent, start.abort_percent);
     set(&mut plan.abort.ended_min, start.abort_ended_min);
     set(&mut plan.retry.attempts_max, start.attempts_max);

@@ -94,15 +94,14 @@ fn are(count: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use updraft_core::rollout::{Plan, Survey};
+    use updraft_core::rollout::{Plan, Survey, Work};
 
     const NOW: Timestamp = Timestamp::from_millis(1_772_366_400_000);
 
     fn check(change: impl FnOnce(&mut Rollout, &mut Tally), expected: &str) {
         let mut rollout = Rollout {
             id: "r1".parse().unwrap(),
-            product: "cam".parse().unwrap(),
-            version: "1.1.0".parse().unwrap(),
+            work: Work::Release { product: "cam".parse().unwrap(), version: "1.1.0".parse().unwrap() },
             plan: Plan::standard(NOW),
             state: RolloutState::Running,
             state_since: NOW,
@@ -110,6 +109,7 @@ mod tests {
             created: NOW,
             survey: None,
             retry_before: None,
+            retired: None,
         };
         let mut tally = Tally::default();
         change(&mut rollout, &mut tally);

@@ -184,13 +184,16 @@ impl From<FleetError> for Failure {
         let exception = match error {
             FleetError::UnknownDevice(_)
             | FleetError::UnknownRelease { .. }
-            | FleetError::UnknownRollout(_) => Exception::ResourceNotFound,
-            FleetError::ReleaseExists { .. } | FleetError::RolloutExists(_) => {
+            | FleetError::UnknownRollout(_)
+            | FleetError::UnknownTask(_) => Exception::ResourceNotFound,
+            FleetError::ReleaseExists { .. }
+            | FleetError::RolloutExists(_)
+            | FleetError::TaskExists(_) => {
                 Exception::ResourceAlreadyExists
             }
             FleetError::TooMany { .. } => Exception::LimitExceeded,
             FleetError::WrongState { .. } => Exception::InvalidStateTransition,
-            FleetError::InvalidPlan(_) => Exception::InvalidRequest,
+            FleetError::InvalidPlan(_) | FleetError::InvalidTask(_) => Exception::InvalidRequest,
             FleetError::Store(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "a request failed");
                 Exception::ServiceUnavailable

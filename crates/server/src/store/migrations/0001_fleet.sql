@@ -33,10 +33,12 @@ CREATE TABLE release (
     PRIMARY KEY (product, precedence)
 ) STRICT, WITHOUT ROWID;
 
+-- It brings a release, or a task: a JSON object.
 CREATE TABLE rollout (
     id           TEXT    PRIMARY KEY,
-    product      TEXT    NOT NULL,
-    version      TEXT    NOT NULL,
+    product      TEXT,
+    version      TEXT,
+    task         TEXT,
     plan         TEXT    NOT NULL,
     state        TEXT    NOT NULL,
     state_since  INTEGER NOT NULL,
@@ -45,7 +47,9 @@ CREATE TABLE rollout (
     survey_at    INTEGER,
     survey_due   INTEGER,
     retry_before INTEGER,
-    CHECK ((survey_at IS NULL) = (survey_due IS NULL))
+    retired      INTEGER,
+    CHECK ((survey_at IS NULL) = (survey_due IS NULL)),
+    CHECK ((product IS NULL) = (version IS NULL) AND (product IS NULL) <> (task IS NULL))
 ) STRICT, WITHOUT ROWID;
 
 -- One row per device and rollout: the latest attempt.
@@ -66,12 +70,19 @@ CREATE TABLE execution (
     deadline       INTEGER NOT NULL,
     unchanged_seen INTEGER NOT NULL,
     late           INTEGER NOT NULL,
+    is_task        INTEGER NOT NULL,
+    revision       INTEGER NOT NULL,
+    details        TEXT    NOT NULL,
+    started        INTEGER,
+    step_deadline  INTEGER,
+    earlier_failures INTEGER NOT NULL,
+    earlier_timeouts INTEGER NOT NULL,
     open           INTEGER NOT NULL
         GENERATED ALWAYS AS (state IN ('queued', 'downloading', 'downloaded', 'installing', 'rebooting')) VIRTUAL,
     PRIMARY KEY (device, rollout),
     CHECK ((state = 'failed') = (reason IS NOT NULL))
 ) STRICT, WITHOUT ROWID;
-CREATE UNIQUE INDEX execution_open ON execution (device) WHERE open;
+CREATE UNIQUE INDEX execution_open ON execution (device) WHERE open AND NOT is_task;
 CREATE INDEX execution_deadline ON execution (deadline, device) WHERE open;
 CREATE INDEX execution_open_in ON execution (rollout, device) WHERE open;
 CREATE INDEX execution_state ON execution (rollout, state, device);

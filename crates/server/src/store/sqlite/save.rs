@@ -8,7 +8,7 @@ use updraft_core::device::Device;
 use updraft_core::execution::{Execution, HistoryEntry};
 use updraft_core::id::DeviceId;
 use updraft_core::release::Release;
-use updraft_core::rollout::{Rollout, RolloutState};
+use updraft_core::rollout::{Rollout, RolloutState, Work};
 use updraft_core::store::{Changes, RolloutEntry};
 use updraft_core::time::Timestamp;
 
@@ -44,19 +44,23 @@ fn insert_release(connection: &Connection, release: &Release) -> rusqlite::Resul
 fn put_rollout(connection: &Connection, rollout: &Rollout) -> rusqlite::Result<()> {
     let mut put = connection.prepare_cached(
         "INSERT INTO rollout (id, product, version, plan, state, state_since, state_note, created, survey_at,
-                              survey_due, retry_before)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)
+                              survey_due, retry_before, task, retired)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)
          ON CONFLICT (id) DO UPDATE SET product = excluded.product, version = excluded.version,
-             plan = excluded.plan, state = excluded.state, state_since = excluded.state_since,
+             task = excluded.task, retired = excluded.retired, plan = excluded.plan, state = excluded.state, state_since = excluded.state_since,
              state_note = excluded.state_note, created = excluded.created, survey_at = excluded.survey_at,
              survey_due = excluded.survey_due, retry_before = excluded.retry_before",
     )?;
-    let Rollout { id, product, version, plan, state, state_since, state_note, created, survey, retry_before } =
+    let Rollout { id, work, plan, state, state_since, state_note, created, survey, retry_before, retired } =
         rollout;
+    let (product, version, task) = match work {
+        Work::Release { product, version } => (Some(product.as_str()), Some(version.as_str()), None),
+        Work::Task(task) => (None, None, Some(json(&**task)?)),
+    };
     put.execute(params![
         id.as_str(),
-        product.as_str(),
-        version.as_str(),
+        product,
+        version,
         json(plan)?,
         state.as_str(),
         state_since.as_millis(),
@@ -65,6 +69,8 @@ fn put_rollout(connection: &Connection, rollout: &Rollout) -> rusqlite::Result<(
         survey.map(|survey| survey.at.as_millis()),
         survey.map(|survey| survey.due.cast_signed()),
         retry_before.map(Timestamp::as_millis),
+        task,
+        retired.map(Timestamp::as_millis),
     ])?;
     Ok(())
 }
@@ -151,13 +157,18 @@ pub(super) fn executions(connection: &Connection, executions: &[Execution]) -> r
     let (open, closed): (Vec<_>, Vec<_>) = last.into_values().partition(|row| row.state.is_open());
     let mut put = connection.prepare_cached(
         "INSERT INTO execution (device, rollout, attempt, state, reason, from_version, boot, offers, downloads,
-                                percent, detail, opened, changed, deadline, unchanged_seen, late)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+                                percent, detail, opened, changed, deadline, unchanged_seen, late, is_task,
+                                revision, details, started, step_deadline, earlier_failures, earlier_timeouts)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+                 ?22, ?23)
          ON CONFLICT (device, rollout) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,
              reason = excluded.reason, from_version = excluded.from_version, boot = excluded.boot,
              offers = excluded.offers, downloads = excluded.downloads, percent = excluded.percent,
              detail = excluded.detail, opened = excluded.opened, changed = excluded.changed,
-             deadline = excluded.deadline, unchanged_seen = excluded.unchanged_seen, late = excluded.late",
+             deadline = excluded.deadline, unchanged_seen = excluded.unchanged_seen, late = excluded.late,
+             revision = excluded.revision, details = excluded.details, started = excluded.started,
+             step_deadline = excluded.step_deadline, earlier_failures = excluded.earlier_failures,
+             earlier_timeouts = excluded.earlier_timeouts",
     )?;
     closed.into_iter().chain(open).try_for_each(|execution| put_execution(&mut put, execution))
 }
@@ -166,8 +177,7 @@ fn put_execution(put: &mut CachedStatement<'_>, execution: &Execution) -> rusqli
     let Execution {
         rollout,
         device,
-        // That of the rollout.
-        product: _,
+        is_task,
         attempt,
         state,
         from_version,
@@ -181,6 +191,12 @@ fn put_execution(put: &mut CachedStatement<'_>, execution: &Execution) -> rusqli
         deadline,
         unchanged_seen,
         late,
+        revision,
+        details,
+        started,
+        step_deadline,
+        earlier_failures,
+        earlier_timeouts,
     } = execution;
     let (state, reason) = row::words(*state);
     put.execute(params![
@@ -200,6 +216,13 @@ fn put_execution(put: &mut CachedStatement<'_>, execution: &Execution) -> rusqli
         deadline.as_millis(),
         unchanged_seen,
         late,
+        is_task,
+        revision,
+        json(details)?,
+        started.map(Timestamp::as_millis),
+        step_deadline.map(Timestamp::as_millis),
+        earlier_failures,
+        earlier_timeouts,
     ])?;
     Ok(())
 }

@@ -4,7 +4,6 @@ use super::{Views, page};
 use crate::store::row;
 use crate::store::sqlite::{all, failed, tallies};
 use rusqlite::{Connection, OptionalExtension};
-use serde::Serialize;
 use updraft_core::execution::Execution;
 use updraft_core::id::{DeviceId, ProductName, RolloutId};
 use updraft_core::rollout::Rollout;
@@ -12,12 +11,11 @@ use updraft_core::state::{StateKind, Tally};
 use updraft_core::store::{RolloutEntry, StoreError};
 
 /// A rollout and how it stands.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RolloutLine {
     /// The rollout.
     pub rollout: Rollout,
     /// How many of its executions stand where.
-    #[serde(skip)]
     pub tally: Tally,
 }
 

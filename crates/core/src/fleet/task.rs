@@ -1,0 +1,426 @@
+//! Tasks, and what a device that works off jobs says of them and of updates: list, answer, cancel.
+
+use super::command::truncated;
+use super::{Assignment, Error, Fleet, Selected};
+use crate::device::Device;
+use crate::execution::{DETAILS_MAX, Details, Effect, Execution, StepTimer};
+use crate::id::{DeviceId, RolloutId, TaskName};
+use crate::report::{Progress, Word};
+use crate::rollout::{AbortReach, Plan, Rollout, RolloutState, Work};
+use crate::state::{ExecutionState, FailureReason};
+use crate::store::{DeviceRecord, Store};
+use crate::task::{OPEN_MAX, Task};
+use crate::time::Timestamp;
+use std::sync::Arc;
+
+/// Most rollouts of tasks, over all time: a device that asks is held against each that is not over.
+pub const TASKS_MAX: usize = 10_000;
+
+/// A task to be started.
+#[derive(Debug, Clone)]
+pub struct NewTask {
+    /// The rollout's ID, drawn at random by the caller.
+    pub id: RolloutId,
+    /// The task. Devices that are not known are refused.
+    pub task: Task,
+    /// How to go about it.
+    pub plan: Plan,
+}
+
+/// Something a device has before it, or has begun.
+#[derive(Debug, Clone)]
+pub struct Pending {
+    /// Where it stands.
+    pub execution: Execution,
+    /// The rollout it belongs to.
+    pub rollout: Rollout,
+    /// The update, if it is one; else the rollout brings a task.
+    pub update: Option<Assignment>,
+}
+
+/// What a device says of one attempt.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    /// Which attempt; `None`: the latest.
+    pub attempt: Option<u32>,
+    /// The revision it has seen; `None`: any.
+    pub revision: Option<u32>,
+    /// How far it is.
+    pub word: Word,
+    /// A sentence for the person who asks why.
+    pub detail: String,
+    /// What it notes on the attempt, in place of what it noted before; `None`: that stays.
+    pub details: Option<Details>,
+    /// What it does with the timer on its current step; `None`: nothing.
+    pub timer: Option<StepTimer>,
+    /// The version it says it runs, where it says so.
+    pub version: Option<String>,
+}
+
+/// Why an answer or a command about one attempt was not taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum AnswerRefused {
+    /// The device has no such execution.
+    Unknown,
+    /// Another revision stands than the one named.
+    Revision(Box<Execution>),
+    /// The attempt does not allow it: it has ended, or has begun.
+    State(Box<Execution>),
+    /// Too many notes.
+    TooManyDetails,
+}
+
+/// How an operator ends one device's execution.
+#[derive(Debug, Clone)]
+pub struct Cancel {
+    /// Also one that the device has begun.
+    pub force: bool,
+    /// The revision it must stand at; `None`: any.
+    pub revision: Option<u32>,
+    /// Notes in place of the device's; `None`: those stay.
+    pub details: Option<Details>,
+    /// Who cancels, and why.
+    pub by: String,
+}
+
+impl<S: Store> Fleet<S> {
+    /// Starts the rollout of a task. `by` says who commands it.
+    ///
+    /// # Errors
+    /// [`Error::InvalidTask`], [`Error::InvalidPlan`]; [`Error::TaskExists`]; [`Error::UnknownDevice`] for a device named
+    /// that never described itself; [`Error::TooMany`] tasks.
+    pub fn start_task(&mut self, now: Timestamp, new: NewTask, by: &str) -> Result<Rollout, Error> {
+        self.load(&[])?;
+        new.plan.check().map_err(Error::InvalidPlan)?;
+        new.task.check().map_err(Error::InvalidTask)?;
+        if self.index.task(&new.task.name).is_some() {
+            return Err(Error::TaskExists(new.task.name));
+        }
+        if self.index.rollout(&new.id).is_some() {
+            return Err(Error::RolloutExists(new.id));
+        }
+        if self.index.tasks_count() >= TASKS_MAX {
+            return Err(Error::InvalidTask("there are 10000 tasks, the most there may be; delete old ones"));
+        }
+        self.check_known(&new.task)?;
+        let rollout = Rollout {
+            id: new.id,
+            work: Work::Task(Arc::new(new.task)),
+            plan: new.plan,
+            state: RolloutState::Running,
+            state_since: now,
+            state_note: truncated(by).to_owned(),
+            created: now,
+            survey: None,
+            retry_before: None,
+            retired: None,
+        };
+        self.begin_rollout(now, rollout.clone());
+        self.hint_targets(&rollout);
+        Ok(rollout)
+    }
+
+    fn check_known(&mut self, task: &Task) -> Result<(), Error> {
+        for device in &task.devices {
+            if self.device(device)?.is_none() {
+                return Err(Error::UnknownDevice(device.clone()));
+            }
+            self.batch.forget_unchanged(device);
+        }
+        Ok(())
+    }
+
+    fn hint_targets(&mut self, rollout: &Rollout) {
+        if let Some(task) = rollout.task() {
+            task.devices.iter().for_each(|device| self.hint(device));
+        }
+    }
+
+    /// The rollout of a task that is not retired.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTask`].
+    pub fn task(&self, name: &TaskName) -> Result<&Rollout, Error> {
+        self.index.task(name).ok_or_else(|| Error::UnknownTask(name.clone()))
+    }
+
+    /// The rollouts of tasks that are not retired, at most `limit`, by name, after `after`.
+    #[must_use]
+    pub fn tasks(&self, after: Option<&TaskName>, limit: usize) -> Vec<Rollout> {
+        let is_after = |rollout: &&Rollout| {
+            after.is_none_or(|after| rollout.task().is_some_and(|task| task.name > *after))
+        };
+        self.index.tasks().filter(is_after).take(limit).cloned().collect()
+    }
+
+    /// Changes what may be changed of a task that is not over: its plan, its description, more devices and groups.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTask`]; [`Error::WrongState`] if it is over; what [`Fleet::start_task`] refuses.
+    pub fn change_task(
+        &mut self,
+        name: &TaskName,
+        change: impl FnOnce(&mut Task, &mut Plan),
+    ) -> Result<Rollout, Error> {
+        self.load(&[])?;
+        let mut rollout = self.task(name)?.clone();
+        if !rollout.state.offers() && rollout.state != RolloutState::Paused {
+            let (id, state) = (rollout.id, rollout.state);
+            return Err(Error::WrongState { rollout: id, state, verb: "changed" });
+        }
+        let Work::Task(task) = &mut rollout.work else { return Err(Error::UnknownTask(name.clone())) };
+        let task = Arc::make_mut(task);
+        change(task, &mut rollout.plan);
+        rollout.plan.check().map_err(Error::InvalidPlan)?;
+        task.check().map_err(Error::InvalidTask)?;
+        self.check_known(&task.clone())?;
+        if let Some(kept) = self.index.rollout_mut(&rollout.id) {
+            *kept = rollout.clone();
+        }
+        self.batch.rollout_changed(&rollout.id);
+        self.generation += 1;
+        self.hint_targets(&rollout);
+        Ok(rollout)
+    }
+
+    /// Takes a task out of sight: its name is free again, and what is open of it is canceled. History stays.
+    ///
+    /// # Errors
+    /// [`Error::UnknownTask`]; [`Error::WrongState`] if it is not over and `force` is not given.
+    pub fn retire_task(
+        &mut self,
+        now: Timestamp,
+        name: &TaskName,
+        force: bool,
+        by: &str,
+    ) -> Result<Rollout, Error> {
+        self.load(&[])?;
+        let Rollout { id, state, .. } = self.task(name)?.clone();
+        let is_over = matches!(state, RolloutState::Aborted | RolloutState::Completed);
+        if !is_over && !force {
+            return Err(Error::WrongState { rollout: id, state, verb: "deleted without force" });
+        }
+        self.set_rollout_state(now, &id, RolloutState::Aborted, truncated(by));
+        self.index.retire(name);
+        let rollout = self.index.rollout_mut(&id).expect("found above");
+        rollout.retired = Some(now);
+        if force {
+            rollout.plan.abort_reach = AbortReach::Open;
+        }
+        let rollout = rollout.clone();
+        self.hint_targets(&rollout);
+        Ok(rollout)
+    }
+
+    /// What a device has before it: its update and its tasks, opened as far as their rollouts let them, those begun first,
+    /// each by age. Nothing for a device that never described itself. Safe to ask as often as one likes: unlike
+    /// [`Fleet::offer`], asking says nothing of the device.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn pending(&mut self, now: Timestamp, id: &DeviceId) -> Result<Vec<Pending>, Error> {
+        let mut record = self.take(id)?;
+        let outcome = self.open_due(now, &mut record);
+        let mut pending = self.pending_of(&record);
+        self.batch.put_back(id.clone(), record);
+        outcome?;
+        pending.sort_by_key(|Pending { execution, rollout, .. }| {
+            (execution.state == ExecutionState::Queued, execution.opened, rollout.created, rollout.id.clone())
+        });
+        Ok(pending)
+    }
+
+    fn open_due(&mut self, now: Timestamp, record: &mut DeviceRecord) -> Result<(), Error> {
+        let Some(device) = record.device.clone() else { return Ok(()) };
+        if !record.executions.iter().any(Execution::is_open_update)
+            && let Selected::Release(rollout, release) = self.select(now, &device, &record.executions)
+        {
+            let note = format!("offered {} to a device on {}", release.version, device.version);
+            self.open_execution(now, record, &rollout, note);
+        }
+        for rollout in self.tasks_due(now, &device, record) {
+            let open = record.executions.iter().filter(|one| one.is_task && one.state.is_open());
+            if open.count() >= OPEN_MAX {
+                break;
+            }
+            self.open_execution(now, record, &rollout, "offered the task".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Tasks that nothing keeps from a device, the oldest first.
+    fn tasks_due(&self, now: Timestamp, device: &Device, record: &DeviceRecord) -> Vec<Rollout> {
+        let is_due = |rollout: &&Rollout| {
+            rollout.state.offers()
+                && self.case(now, device, None, &record.executions, None, rollout).obstacle().is_none()
+        };
+        let mut due: Vec<_> = self.index.tasks().filter(is_due).cloned().collect();
+        due.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+        due
+    }
+
+    fn pending_of(&self, record: &DeviceRecord) -> Vec<Pending> {
+        let open = record.executions.iter().filter(|execution| execution.state.is_open());
+        let pending = open.filter_map(|execution| {
+            let rollout = self.index.rollout(&execution.rollout)?.clone();
+            let is_canceled =
+                rollout.state == RolloutState::Aborted && rollout.plan.abort_reach.covers(execution.state);
+            let update = self.index.release_of(&rollout).map(|release| Assignment {
+                rollout: rollout.id.clone(),
+                attempt: execution.attempt,
+                release: release.clone(),
+                downgrade: rollout.plan.downgrade,
+            });
+            // What an abort cancels is over, although the tick has not come to it.
+            (!is_canceled).then(|| Pending { execution: execution.clone(), rollout, update })
+        });
+        pending.collect()
+    }
+
+    /// A device's latest attempt in a rollout, open or not.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub fn execution(&mut self, id: &DeviceId, rollout: &RolloutId) -> Result<Option<Execution>, Error> {
+        let record = self.take(id)?;
+        let found = record.executions.iter().find(|execution| execution.rollout == *rollout).cloned();
+        self.batch.put_back(id.clone(), record);
+        Ok(found)
+    }
+
+    /// Takes in what a device says of one attempt. Of a release, "succeeded" is its report that it runs the target
+    /// version, unless it names another. The execution as it then stands.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; within, why the answer was not taken.
+    pub fn answer(
+        &mut self,
+        now: Timestamp,
+        id: &DeviceId,
+        rollout: &RolloutId,
+        answer: &Answer,
+    ) -> Result<Result<Execution, AnswerRefused>, Error> {
+        let mut record = self.take(id)?;
+        let outcome = self.answer_in(now, rollout, answer, &mut record);
+        self.batch.put_back(id.clone(), record);
+        Ok(outcome)
+    }
+
+    fn answer_in(
+        &mut self,
+        now: Timestamp,
+        rollout: &RolloutId,
+        answer: &Answer,
+        record: &mut DeviceRecord,
+    ) -> Result<Execution, AnswerRefused> {
+        let DeviceRecord { device, executions } = record;
+        let rollout = self.index.rollout(rollout).cloned().ok_or(AnswerRefused::Unknown)?;
+        let execution = find_open(executions, &rollout.id, answer.attempt, answer.revision)?;
+        if answer.details.as_ref().is_some_and(|details| details.len() > DETAILS_MAX) {
+            return Err(AnswerRefused::TooManyDetails);
+        }
+        let (before, revision) = (execution.state, execution.revision);
+        if let Some(details) = &answer.details {
+            execution.details.clone_from(details);
+        }
+        let effect = match (answer.word, rollout.release()) {
+            (Word::Succeeded, Some((_, target))) => {
+                let says = answer.version.as_deref();
+                let runs_target = says.is_none_or(|says| {
+                    crate::version::Version::parse(says).is_ok_and(|version| version == *target)
+                });
+                if runs_target {
+                    if let Some(device) = device {
+                        runs_now(now, device, says.unwrap_or(target.as_str()));
+                        self.batch.device_changed(&device.id);
+                    }
+                    execution.close(
+                        now,
+                        ExecutionState::Succeeded,
+                        "the device says it runs the target version",
+                    )
+                } else {
+                    let state = ExecutionState::Failed(FailureReason::VersionUnchanged);
+                    execution.close(now, state, "the device says it is done, and names another version")
+                }
+            }
+            (word, release) => {
+                let (attempt, detail) = (execution.attempt, answer.detail.clone());
+                let progress = Progress { rollout: rollout.id.clone(), attempt, word, percent: None, detail };
+                let target = release.map(|(_, version)| version);
+                execution.hear(now, None, Some(&progress), target, &rollout.plan.deadlines)
+            }
+        };
+        if let Some(timer) = answer.timer
+            && execution.state.is_open()
+        {
+            execution.time_step(now, timer, &rollout.plan.deadlines);
+        }
+        // Each word that is taken counts, also one that repeats the one before.
+        execution.revision = revision + 1;
+        let effect = if effect == Effect::None { Effect::Row } else { effect };
+        let execution = execution.clone();
+        self.record_effect(now, before, &execution, effect);
+        Ok(execution)
+    }
+
+    /// Ends one device's execution.
+    ///
+    /// # Errors
+    /// [`Error::Store`]; within, why it was not ended.
+    pub fn cancel_execution(
+        &mut self,
+        now: Timestamp,
+        id: &DeviceId,
+        rollout: &RolloutId,
+        cancel: Cancel,
+    ) -> Result<Result<Execution, AnswerRefused>, Error> {
+        let mut record = self.take(id)?;
+        let outcome =
+            find_open(&mut record.executions, rollout, None, cancel.revision).and_then(|execution| {
+                let before = execution.state;
+                if before != ExecutionState::Queued && !cancel.force {
+                    return Err(AnswerRefused::State(Box::new(execution.clone())));
+                }
+                if let Some(details) = cancel.details {
+                    execution.details = details;
+                }
+                let effect = execution.close(now, ExecutionState::Canceled, truncated(&cancel.by));
+                Ok((before, execution.clone(), effect))
+            });
+        self.batch.put_back(id.clone(), record);
+        Ok(outcome.map(|(before, execution, effect)| {
+            self.record_effect(now, before, &execution, effect);
+            execution
+        }))
+    }
+}
+
+/// The execution that is meant, if it is open and as it is said to be.
+fn find_open<'a>(
+    executions: &'a mut [Execution],
+    rollout: &RolloutId,
+    attempt: Option<u32>,
+    revision: Option<u32>,
+) -> Result<&'a mut Execution, AnswerRefused> {
+    let found = executions.iter_mut().find(|execution| execution.rollout == *rollout);
+    let execution = found.ok_or(AnswerRefused::Unknown)?;
+    if attempt.is_some_and(|attempt| attempt != execution.attempt) {
+        return Err(AnswerRefused::Unknown);
+    }
+    if !execution.state.is_open() {
+        return Err(AnswerRefused::State(Box::new(execution.clone())));
+    }
+    if revision.is_some_and(|revision| revision != execution.revision) {
+        return Err(AnswerRefused::Revision(Box::new(execution.clone())));
+    }
+    Ok(execution)
+}
+
+/// Takes over the version that a device says it runs.
+fn runs_now(now: Timestamp, device: &mut Device, version: &str) {
+    version.clone_into(&mut device.version);
+    device.changed = now;
+    // A description that is full has the attribute already, or does without.
+    let _ = device.attributes.insert("version", version);
+}
