@@ -20,10 +20,11 @@ use crate::duty::{Duty, DutyEnd};
 use crate::event::{DeviceUpdate, EventLog};
 use crate::fetch::FetchPart;
 use crate::hook::{self, Outcome};
-use crate::http::{ClientError, Server, client};
+use crate::http::{ClientError, client};
 use crate::ioto::{IotoError, IotoFile};
 use crate::pace;
 use crate::session::{SessionError, sentence};
+use crate::transport::{self, Transport};
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -66,6 +67,8 @@ pub(crate) enum Input {
     Confirm,
     /// Somebody wants a check-in.
     CheckIn,
+    /// The transport has something to say.
+    Hint,
     /// The embedding program says which version runs.
     Running(String),
     /// Somebody wants the agent to end.
@@ -139,7 +142,9 @@ pub(crate) enum Until {
 pub(crate) struct Shared {
     pub(crate) config: Config,
     pub(crate) client: ureq::Agent,
-    pub(crate) server: Server,
+    pub(crate) transport: Box<dyn Transport>,
+    /// Whether the server is reached without TLS.
+    pub(crate) is_plain: bool,
     pub(crate) inputs: SyncSender<Input>,
     pub(crate) listener: Box<dyn FnMut(&AgentEvent) + Send>,
     pub(crate) log: EventLog,
@@ -186,14 +191,14 @@ impl Agent {
     /// [`AgentError`] if the folder is in use or the client's settings are wrong.
     pub fn new(config: Config) -> Result<Self, AgentError> {
         let client = client(config.ca.as_deref(), config.silence_time)?;
-        let server = Server::new(&config.server)?;
         let lock = lock(&config.state)?;
         let (inputs, received) = sync_channel(INPUTS_WAITING_MAX);
+        let (transport, is_plain) = transport::open(&config, &client, &inputs)?;
         let log = EventLog::new(&config.state);
         let listener = Box::new(|_: &AgentEvent| ());
         let until = Until::Stopped;
         Ok(Self {
-            shared: Shared { config, client, server, inputs, listener, log, until },
+            shared: Shared { config, client, transport, is_plain, inputs, listener, log, until },
             received,
             _lock: lock,
         })
@@ -286,6 +291,7 @@ impl Agent {
                     | Input::Script(..)
                     | Input::Confirm
                     | Input::CheckIn
+                    | Input::Hint
                     | Input::Running(_),
                 ) => {}
                 Err(RecvTimeoutError::Timeout) => return false,

@@ -1,6 +1,7 @@
-//! The check-in: one request, one answer, both small and both bounded.
+//! The check-in over HTTP: one request, one answer, both small and both bounded.
 
 use crate::http::Server;
+use crate::transport::{CheckInError, Transport};
 use std::time::Duration;
 use updraft_wire::check_in::ANSWER_BYTES_MAX;
 use updraft_wire::{CheckIn, CheckInAnswer};
@@ -12,33 +13,6 @@ pub const PATH: &str = "/v1/check-in";
 pub const TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest pause that a server's `Retry-After` is granted.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(60 * 60);
-
-/// Why a check-in brought no answer.
-#[derive(Debug, thiserror::Error)]
-pub enum CheckInError {
-    /// The server was not reached, or did not answer in time.
-    #[error("the server was not reached")]
-    Unreached(#[source] Box<ureq::Error>),
-    /// The server does not take this device's word.
-    #[error("the server refused with status {status}: {text}")]
-    Refused {
-        /// 4xx.
-        status: u16,
-        /// What it said, shortened.
-        text: String,
-    },
-    /// The server cannot answer at the moment.
-    #[error("the server is not able to answer (status {status})")]
-    Unable {
-        /// Anything else than 200 and 4xx.
-        status: u16,
-        /// When to come again, if it said so.
-        retry_after: Option<Duration>,
-    },
-    /// The answer is too long, not JSON, or not of the agreed shape.
-    #[error("the server's answer is not understood: {0}")]
-    NotUnderstood(String),
-}
 
 /// Longest part of a refusal that is repeated in the log, in characters.
 const REFUSAL_CHARS_MAX: usize = 200;
@@ -84,5 +58,22 @@ pub fn check_in(
             Err(CheckInError::Refused { status, text })
         }
         _ => Err(CheckInError::Unable { status, retry_after }),
+    }
+}
+
+/// Checks in over HTTP: a request each time, and no word from the server in between.
+pub(crate) struct Http {
+    pub(crate) client: ureq::Agent,
+    pub(crate) server: Server,
+    pub(crate) token: String,
+}
+
+impl Transport for Http {
+    fn check_in(&mut self, words: &CheckIn) -> Result<CheckInAnswer, CheckInError> {
+        check_in(&self.client, &self.server, &self.token, words)
+    }
+
+    fn take_hint(&mut self) -> bool {
+        false
     }
 }

@@ -25,6 +25,13 @@ pub const SILENCE_TIME: Duration = Duration::from_secs(30);
 pub const CHECKPOINT_KIB: u64 = 4096;
 /// Shortest token that can be one, in characters, to notice an empty file.
 const TOKEN_CHARS_MIN: usize = 8;
+/// Longest silence on an MQTT connection before the agent sends a ping. Address translators of mobile networks forget a
+/// connection after five minutes, some after less.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(4 * 60);
+/// Shortest keep-alive: below it, pings are the traffic.
+pub const KEEP_ALIVE_MIN: Duration = Duration::from_secs(5);
+/// Longest keep-alive: what brokers in the field allow.
+pub const KEEP_ALIVE_MAX: Duration = Duration::from_secs(1200);
 
 /// A duration as people write it: `90s`, `15m`, `2h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -70,6 +77,28 @@ pub enum BootCounter {
     Kernel,
 }
 
+/// How the agent reaches the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TransportName {
+    /// The native check-in over HTTP.
+    #[default]
+    Http,
+    /// A connection that stays open, over MQTT 3.1.1.
+    Mqtt,
+}
+
+/// Which of the server's contracts the agent speaks over MQTT.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum MqttFlow {
+    /// The device state replica.
+    #[default]
+    Replica,
+    /// AWS IoT Jobs; the device's description still goes to the replica.
+    Jobs,
+}
+
 macro_rules! options {
     ($($(#[$attribute:meta])* $name:ident: $type:ty,)*) => {
         /// What may be set. Every option is also a key of the TOML file, with the same name.
@@ -90,9 +119,25 @@ macro_rules! options {
 }
 
 options! {
-    /// The server's device address, https://host:port (http:// only in a lab)
+    /// The server's device address, https://host:port; with --transport mqtt, mqtts://host:port (http:// and mqtt://
+    /// only in a lab)
     #[arg(long, value_name = "URL")]
     server: String,
+    /// How to reach the server [default: http]
+    #[arg(long, value_name = "HOW")]
+    transport: TransportName,
+    /// Over MQTT: what to speak [default: replica]
+    #[arg(long, value_name = "FLOW")]
+    mqtt_flow: MqttFlow,
+    /// Over MQTT: longest silence before a ping, 5s to 20m [default: 4m]
+    #[arg(long, value_name = "SPAN")]
+    keep_alive: Span,
+    /// Over MQTT: this device's certificate, as PEM, instead of a token
+    #[arg(long, value_name = "FILE")]
+    cert: PathBuf,
+    /// The certificate's private key, as PEM
+    #[arg(long, value_name = "FILE")]
+    key: PathBuf,
     /// Certificates to trust, as PEM; without it those of the public web
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
@@ -199,6 +244,39 @@ pub enum ConfigError {
     Conflict(&'static str),
 }
 
+/// What proves to the server that this is the device.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A token.
+    Token(String),
+    /// A certificate.
+    Certificate {
+        /// The chain, the device's own certificate first.
+        cert: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+}
+
+/// How the agent reaches the server, and by which credential.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Carrier {
+    /// By check-ins over HTTP.
+    Http {
+        /// The device's token.
+        token: String,
+    },
+    /// By a connection that stays open.
+    Mqtt {
+        /// What is spoken.
+        flow: MqttFlow,
+        /// What proves who speaks.
+        credential: Credential,
+        /// Longest silence before a ping.
+        keep_alive: Duration,
+    },
+}
+
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -210,8 +288,8 @@ pub struct Config {
     pub id: String,
     /// The product it is.
     pub product: String,
-    /// Its token.
-    pub token: String,
+    /// How it reaches the server.
+    pub carrier: Carrier,
     /// The state folder.
     pub state: PathBuf,
     /// The slots' folder.
@@ -271,7 +349,7 @@ impl Options {
     pub fn check(self) -> Result<Config, ConfigError> {
         let device = self.device.as_deref().map(DeviceFile::read).transpose()?.unwrap_or_default();
         let ioto = self.ioto.as_deref().map(IotoFile::read).transpose()?.unwrap_or_default();
-        let token = self.token()?;
+        let carrier = self.carrier()?;
         if self.slots.is_some() && self.script.is_some() {
             return Err(ConfigError::Conflict(
                 "--slots and --script exclude each other: one of them installs",
@@ -305,7 +383,7 @@ impl Options {
                 .product
                 .or(device.product)
                 .ok_or(ConfigError::Missing("the product", "give --product, or --device with a product"))?,
-            token,
+            carrier,
             state: self.state.ok_or(ConfigError::Missing("the state folder", "give --state DIR"))?,
             slots: self.slots,
             script,
@@ -328,16 +406,44 @@ impl Options {
         })
     }
 
-    fn token(&self) -> Result<String, ConfigError> {
+    fn carrier(&self) -> Result<Carrier, ConfigError> {
         const HELP: &str = "give --token-file FILE, --token, or the environment variable UPDRAFT_TOKEN";
+        let missing = |what| ConfigError::Missing(what, HELP);
+        let keep_alive = self.keep_alive.map_or(KEEP_ALIVE, |span| span.0);
+        let is_mqtt_set = self.mqtt_flow.is_some() || self.keep_alive.is_some();
+        match self.transport.unwrap_or_default() {
+            TransportName::Http if is_mqtt_set || self.cert.is_some() || self.key.is_some() => Err(
+                ConfigError::Conflict("--mqtt-flow, --keep-alive, --cert and --key are for --transport mqtt"),
+            ),
+            TransportName::Http => Ok(Carrier::Http { token: self.token()?.ok_or(missing("the token"))? }),
+            TransportName::Mqtt if !(KEEP_ALIVE_MIN..=KEEP_ALIVE_MAX).contains(&keep_alive) => {
+                Err(ConfigError::Conflict("--keep-alive is 5s to 20m"))
+            }
+            TransportName::Mqtt => {
+                let credential = match (self.cert.clone(), self.key.clone()) {
+                    (Some(cert), Some(key)) => Credential::Certificate { cert, key },
+                    (None, None) => {
+                        Credential::Token(self.token()?.ok_or(missing("the token or the certificate"))?)
+                    }
+                    (Some(_), None) | (None, Some(_)) => {
+                        return Err(ConfigError::Conflict("--cert and --key go together"));
+                    }
+                };
+                Ok(Carrier::Mqtt { flow: self.mqtt_flow.unwrap_or_default(), credential, keep_alive })
+            }
+        }
+    }
+
+    fn token(&self) -> Result<Option<String>, ConfigError> {
+        const HELP: &str = "it has at least 8 characters, none of them blank";
         let token = match (&self.token_file, &self.token) {
             (Some(path), _) => std::fs::read_to_string(path)
                 .map_err(|source| ConfigError::Read { path: path.clone(), source })?,
             (None, Some(token)) => token.clone(),
-            (None, None) => return Err(ConfigError::Missing("the token", HELP)),
+            (None, None) => return Ok(None),
         };
         let token = token.trim().to_owned();
         let is_token = token.len() >= TOKEN_CHARS_MIN && token.bytes().all(|byte| byte.is_ascii_graphic());
-        if is_token { Ok(token) } else { Err(ConfigError::Missing("a usable token", HELP)) }
+        if is_token { Ok(Some(token)) } else { Err(ConfigError::Missing("a usable token", HELP)) }
     }
 }

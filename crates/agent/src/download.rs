@@ -61,7 +61,7 @@ impl Download {
         self.number += 1;
         self.is_fetching = true;
         let number = self.number;
-        let (client, inputs, plain) = (shared.client.clone(), shared.inputs.clone(), shared.server.is_plain);
+        let (client, inputs, plain) = (shared.client.clone(), shared.inputs.clone(), shared.is_plain);
         thread::spawn(move || {
             fetch(&client, &wanted, plain, |part| inputs.send(Input::Fetch(number, part)).is_ok());
         });

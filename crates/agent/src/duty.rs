@@ -6,7 +6,6 @@
 use crate::agent::{DutyError, Input, Shared, Until, boot_id};
 use crate::app::App;
 use crate::assignment::Terms;
-use crate::check_in::{self, CheckInError};
 use crate::download::Download;
 use crate::event::DeviceUpdate;
 use crate::hook::{self, Outcome};
@@ -15,6 +14,7 @@ use crate::ledger::Phase;
 use crate::pace;
 use crate::session::{Effect, Session, Settings, sentence};
 use crate::storage::FileStorage;
+use crate::transport::CheckInError;
 use crate::trial::{Trial, confirm_requested};
 use crate::updater::Event;
 use jiff::{Timestamp, Zoned};
@@ -72,7 +72,7 @@ impl<'a> Duty<'a> {
             boot_id: boot_id(config.boot_counter),
             terms: Terms {
                 product: config.product.clone(),
-                plain_links: shared.server.is_plain,
+                plain_links: shared.is_plain,
                 artifacts_max: if config.slots.is_some() { ARTIFACTS_MAX } else { 1 },
             },
             trial_boots_max: config.trial_boots,
@@ -152,6 +152,9 @@ impl<'a> Duty<'a> {
             self.download.begin(self.shared, &self.session);
         }
         self.watch_trial(now)?;
+        if self.shared.transport.take_hint() {
+            self.check_in_soon(Duration::ZERO);
+        }
         if self.check_in_at <= now && self.end.is_none() {
             self.check_in(now)?;
         }
@@ -175,6 +178,8 @@ impl<'a> Duty<'a> {
             Input::Health(..) | Input::Script(..) => {}
             Input::Confirm => self.tell(Event::Healthy)?,
             Input::CheckIn => self.check_in_soon(Duration::ZERO),
+            // What was hinted is looked at with all else that is due.
+            Input::Hint => {}
             Input::Running(version) => self.tell(Event::Running(version))?,
             Input::Stop => self.end = Some(DutyEnd::Stop),
         }
@@ -369,8 +374,7 @@ impl<'a> Duty<'a> {
             return Ok(());
         }
         let words = self.words();
-        let answer =
-            check_in::check_in(&self.shared.client, &self.shared.server, &self.shared.config.token, &words);
+        let answer = self.shared.transport.check_in(&words);
         self.checked_in_at = Some(Instant::now());
         match answer {
             Ok(answer) => self.handle_answer(answer, &words),
@@ -446,6 +450,8 @@ impl<'a> Duty<'a> {
             CheckInError::Unable { retry_after: None, .. }
             | CheckInError::Unreached(_)
             | CheckInError::Refused { .. }
+            | CheckInError::Offline(_)
+            | CheckInError::Silent(_)
             | CheckInError::NotUnderstood(_) => {
                 let interval = self.shared.config.interval.unwrap_or(pause);
                 pause.min(interval).max(pace::CHECK_IN_EVERY_MIN)

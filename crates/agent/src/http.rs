@@ -32,6 +32,18 @@ pub enum ClientError {
         /// Which file.
         path: PathBuf,
     },
+    /// The agent was built without its `mqtt` feature.
+    #[error("this agent was built without MQTT")]
+    NoMqtt,
+    /// The server's address for MQTT is of no use.
+    #[error("the server's address {url:?} is not valid: it is mqtts://host[:port], or mqtt:// in a lab")]
+    Address {
+        /// The address.
+        url: String,
+    },
+    /// The device's certificate or key is of no use.
+    #[error("cannot use the certificate and the key of the device: {0}")]
+    Certificate(String),
     /// The server's URL is of no use.
     #[error("the server's URL {url:?} is not valid: it is https://host[:port], or http:// in a lab")]
     Server {
@@ -96,9 +108,13 @@ pub fn client(ca: Option<&Path>, silence_time: Duration) -> Result<ureq::Agent, 
     Ok(config.new_agent())
 }
 
+/// Reads a file of certificates to trust.
+pub(crate) fn read_pem(path: &Path) -> Result<Vec<u8>, ClientError> {
+    std::fs::read(path).map_err(|source| ClientError::CertificatesRead { path: path.to_owned(), source })
+}
+
 fn certificates(path: &Path) -> Result<Vec<ureq::tls::Certificate<'static>>, ClientError> {
-    let pem = std::fs::read(path)
-        .map_err(|source| ClientError::CertificatesRead { path: path.to_owned(), source })?;
+    let pem = read_pem(path)?;
     let certificates: Vec<_> = ureq::tls::parse_pem(&pem)
         .filter_map(|item| match item {
             Ok(PemItem::Certificate(certificate)) => Some(certificate),

@@ -18,6 +18,8 @@ pub mod http;
 pub mod image;
 pub mod ioto;
 pub mod ledger;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 pub mod pace;
 pub mod record;
 pub mod session;
@@ -25,6 +27,7 @@ pub mod slots;
 pub mod start;
 pub mod storage;
 mod target;
+pub mod transport;
 pub mod trial;
 pub mod updater;
 pub mod verbs;

@@ -21,6 +21,22 @@ pub const FETCHES_FAILED_MAX: u32 = 14;
 /// Progress that makes earlier failures forgotten, in bytes: a link that carries this much at a time gets there.
 pub const FETCH_PROGRESS_BYTES: u64 = 64 * 1024;
 
+/// Pause after the first failed connection; doubles.
+pub const CONNECT_PAUSE_MIN: Duration = Duration::from_secs(1);
+/// Longest pause between failed connections, before the jitter that may double it: a trial that waits for the server has
+/// five minutes.
+pub const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(2 * 60);
+
+/// The pause before connecting again, after the `failures`-th connection in a row that failed or soon ended: doubling,
+/// plus up to as much again by the device's hash. A server that restarts loses all devices at one moment, and must not
+/// get them back at one.
+#[must_use]
+pub fn connect_pause(id: &str, failures: u32) -> Duration {
+    let doublings = failures.saturating_sub(1).min(20);
+    let base = CONNECT_PAUSE_MIN.saturating_mul(1 << doublings).min(CONNECT_PAUSE_MAX);
+    base + spread(id, &format!("connect {failures}"), base)
+}
+
 /// The pause after the `failures`-th failure in a row, from 1: doubling from `min` to `max`, plus up to a quarter by
 /// the device's hash.
 #[must_use]
@@ -36,4 +52,23 @@ pub fn spread(id: &str, occasion: &str, width: Duration) -> Duration {
     let digest = Sha256::digest(format!("{id}\0{occasion}"));
     let share = u32::from_be_bytes([digest[0], digest[1], digest[2], digest[3]]);
     width.mul_f64(f64::from(share) / (f64::from(u32::MAX) + 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fleet_that_lost_its_server_at_one_moment_comes_back_spread_and_each_device_at_its_own_place() {
+        let pauses: Vec<_> = (0..1000).map(|n| connect_pause(&format!("device-{n}"), 4)).collect();
+        let (base, width) = (CONNECT_PAUSE_MIN * 8, 8);
+        for tenth in 0..10 {
+            let from = base + CONNECT_PAUSE_MIN * width * tenth / 10;
+            let in_it =
+                pauses.iter().filter(|at| (from..from + CONNECT_PAUSE_MIN * width / 10).contains(at)).count();
+            assert!((60..140).contains(&in_it), "{in_it} of 1000 devices in tenth {tenth}");
+        }
+        assert_eq!(connect_pause("device-1", 4), pauses[1]);
+        assert!(connect_pause("device-1", u32::MAX) <= 2 * CONNECT_PAUSE_MAX);
+    }
 }
