@@ -3,11 +3,12 @@
 use super::{Engine, EngineError};
 use std::sync::Arc;
 use updraft_core::explain::Explanation;
-use updraft_core::fleet::{Assignment, NewRollout};
+use updraft_core::fleet::{Assignment, NewRollout, NewTask};
 use updraft_core::id::{DeviceId, ProductName, RolloutId};
 use updraft_core::release::Release;
 use updraft_core::report::{Progress, Report, Word};
 use updraft_core::rollout::{Plan, Rollout};
+use updraft_core::task::Task;
 use updraft_core::version::Version;
 
 /// Characters of a rollout ID after its `r`: no `l` and no `o`, which people mistake for digits. 32 of them, so that
@@ -50,6 +51,16 @@ impl Engine {
             fleet.start_rollout(now, NewRollout { id, product, version, plan }, &by)
         })
         .await
+    }
+
+    /// Starts the rollout of a task under an ID drawn at random; `by` says who commands it. See
+    /// [`updraft_core::fleet::Fleet::start_task`].
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn start_task(&self, task: Task, plan: Plan, by: String) -> Result<Rollout, EngineError> {
+        let id = random_rollout_id();
+        self.command(move |fleet, now| fleet.start_task(now, NewTask { id, task, plan }, &by)).await
     }
 
     /// Pauses a rollout; see [`updraft_core::fleet::Fleet::pause`].

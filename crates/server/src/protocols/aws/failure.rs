@@ -79,9 +79,7 @@ impl Exception {
             Self::Conflict => (StatusCode::CONFLICT, "ConflictException"),
             Self::LimitExceeded => (StatusCode::GONE, "LimitExceededException"),
             Self::TerminalState => (StatusCode::GONE, "TerminalStateException"),
-            Self::RequestEntityTooLarge => {
-                (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException")
-            }
+            Self::RequestEntityTooLarge => (StatusCode::PAYLOAD_TOO_LARGE, "RequestEntityTooLargeException"),
             Self::UnsupportedDocumentEncoding => {
                 (StatusCode::UNSUPPORTED_MEDIA_TYPE, "UnsupportedDocumentEncodingException")
             }
@@ -186,9 +184,7 @@ impl From<FleetError> for Failure {
             | FleetError::UnknownRelease { .. }
             | FleetError::UnknownRollout(_)
             | FleetError::UnknownTask(_) => Exception::ResourceNotFound,
-            FleetError::ReleaseExists { .. }
-            | FleetError::RolloutExists(_)
-            | FleetError::TaskExists(_) => {
+            FleetError::ReleaseExists { .. } | FleetError::RolloutExists(_) | FleetError::TaskExists(_) => {
                 Exception::ResourceAlreadyExists
             }
             FleetError::TooMany { .. } => Exception::LimitExceeded,

@@ -53,7 +53,9 @@ pub enum SignatureError {
     #[error("the date in the credential scope is not that of the request")]
     Scope,
     /// The request is not as it was signed, or was signed with another secret.
-    #[error("the signature does not match: check the secret key, and that nothing on the way changes requests")]
+    #[error(
+        "the signature does not match: check the secret key, and that nothing on the way changes requests"
+    )]
     Mismatch,
 }
 

@@ -5,7 +5,9 @@ use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use updraft_core::time::Timestamp;
 
-use super::{ALGORITHM, Claim, DATE, MEANINGFUL, SECURITY_TOKEN, SIGNED_HEADERS_MAX, Scope, SignatureError, TERMINATOR};
+use super::{
+    ALGORITHM, Claim, DATE, MEANINGFUL, SECURITY_TOKEN, SIGNED_HEADERS_MAX, Scope, SignatureError, TERMINATOR,
+};
 
 /// Longest `Authorization` header that is looked at, in bytes: key ID, scope and header names take a tenth.
 const AUTHORIZATION_BYTES_MAX: usize = 4096;
@@ -58,7 +60,8 @@ fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, Signatu
 }
 
 fn fields_of(fields: &str) -> Result<[&str; 3], SignatureError> {
-    let wrong = SignatureError::Incomplete("Authorization has Credential, SignedHeaders and Signature, once each");
+    let wrong =
+        SignatureError::Incomplete("Authorization has Credential, SignedHeaders and Signature, once each");
     let names = ["Credential", "SignedHeaders", "Signature"];
     let mut found = [None; 3];
     for field in fields.split(',') {

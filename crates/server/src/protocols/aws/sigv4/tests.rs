@@ -156,7 +156,9 @@ fn an_authorization_that_is_not_in_its_form_is_refused_as_incomplete() {
         let verdict = request.verdict();
         assert!(matches!(verdict, Err(SignatureError::Incomplete(_))), "{from} {to}: {verdict:?}");
     }
-    for date in ["", "20260301", "2026-03-01T12:00Z", "20261301T120000Z", "20260301T12000 Z", "20260301T126000Z"] {
+    for date in
+        ["", "20260301", "2026-03-01T12:00Z", "20261301T120000Z", "20260301T12000 Z", "20260301T126000Z"]
+    {
         let mut request = Request::named("get");
         request.headers.insert("x-amz-date".to_owned(), date.to_owned());
         assert!(matches!(request.verdict(), Err(SignatureError::Incomplete(_))), "{date:?}");
