@@ -22,6 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use access_key::{AccessKey, MasterKey, MasterKeyError, Secret};
 use index::{Digest, Index};
 use sha2::{Digest as _, Sha256};
+use tokio::sync::broadcast;
 use updraft_core::id::{DeviceId, InvalidName, ProductName};
 use updraft_core::store::StoreError;
 use updraft_core::time::Timestamp;
@@ -39,6 +40,9 @@ pub const NOTE_BYTES_MAX: usize = 256;
 pub const TOKENS_MAX: usize = 2_000_000;
 /// The file in the data folder with an operator's token, for the command line on the same machine.
 pub const OPERATOR_TOKEN_FILE: &str = "operator.token";
+/// Most revocations that wait for those who want to know of them: operators revoke by hand or by script, and whoever listens
+/// takes them at once.
+const REVOCATIONS_WAITING_MAX: usize = 4_096;
 /// The operator that token stands for.
 const LOCAL_OPERATOR: &str = "local";
 
@@ -190,6 +194,7 @@ pub struct Auth {
 struct Shared {
     index: Index,
     master: MasterKey,
+    revocations: broadcast::Sender<Principal>,
     /// Behind one lock, so that the index changes in the order of the database.
     tokens: Mutex<Tokens>,
 }
@@ -208,7 +213,9 @@ impl Auth {
             }
         })?;
         index.shrink();
-        Ok(Self { shared: Arc::new(Shared { index, master, tokens: Mutex::new(tokens) }) })
+        let (revocations, _) = broadcast::channel(REVOCATIONS_WAITING_MAX);
+        let tokens = Mutex::new(tokens);
+        Ok(Self { shared: Arc::new(Shared { index, master, revocations, tokens }) })
     }
 
     /// Whom a presented token stands for; `None` if it is malformed, unknown, revoked or expired, without a word about
@@ -315,7 +322,18 @@ impl Auth {
         let mut tokens = self.store();
         let row = tokens.revoke(id, now)?.ok_or_else(|| AuthError::Unknown(id.to_owned()))?;
         self.shared.index.remove(&row.hash);
+        if let Ok(principal) = Principal::new(kind(row.kind), &row.subject) {
+            // Nobody may be listening.
+            let _ = self.shared.revocations.send(principal);
+        }
         Ok(row)
+    }
+
+    /// Tells whom each token stood for that is revoked from when this returns: for those who let clients in for longer than
+    /// a request.
+    #[must_use]
+    pub fn revocations(&self) -> broadcast::Receiver<Principal> {
+        self.shared.revocations.subscribe()
     }
 
     /// Tokens after `after`, ordered by ID, revoked ones among them. Blocks on the database.

@@ -3,6 +3,7 @@
 //! An empty file is the embedded profile and works. Unknown keys are errors: a typing mistake must not be a default.
 
 use crate::protocols::http::config::CheckInConfig;
+use crate::protocols::mqtt::config::ProtocolsConfig;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -28,6 +29,8 @@ pub struct Config {
     pub check_in: CheckInConfig,
     /// Uploads and downloads.
     pub artifacts: ArtifactsConfig,
+    /// Other ways devices speak.
+    pub protocols: ProtocolsConfig,
 }
 
 /// The `[device]` section.
@@ -149,6 +152,7 @@ impl Config {
     /// [`ConfigError::Value`].
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_in.check().map_err(ConfigError::Value)?;
+        self.protocols.mqtt.check().map_err(ConfigError::Value)?;
         let value = |text: &str| Err(ConfigError::Value(text.to_owned()));
         if self.device.certificate.is_some() != self.device.key.is_some() {
             return value("[device] certificate and key belong together: set both or neither");
@@ -212,6 +216,9 @@ mod tests {
             ("[device]\nlisten_plain = \"127.0.0.1:1\"", "listen_plain"),
             ("[devices]", "devices"),
             ("[device]\nlisten = \"8443\"", "socket address"),
+            ("[protocols.coap]", "coap"),
+            ("[protocols.mqtt]\nconnections_max = 0", "connections_max"),
+            ("[protocols.mqtt]\nopen_router_for_conformance = true", "loopback"),
             ("[check_in]\ninterval = \"0s\"", "interval"),
             ("[device]\ncertificate = \"c.pem\"", "key"),
             ("[device]\npublic_url = \"https://host/path?\\\"\"", "public_url"),

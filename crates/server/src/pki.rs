@@ -3,6 +3,10 @@
 //! A device trusts `ca.pem` for its whole life, so the authority lives long and is never replaced by itself. The server
 //! certificate is renewed at a start when its end is near or its names have changed. An operator who has a certificate
 //! from elsewhere puts it into the same files; it is then served as it is for as long as it holds the names.
+//!
+//! Certificates of clients are in [`client`].
+
+pub mod client;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,6 +15,7 @@ use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use client::{Authority, Clients};
 use jiff::tz::TimeZone;
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -98,6 +103,12 @@ pub enum PkiError {
     /// A certificate cannot be made.
     #[error("cannot make a certificate")]
     Make(#[source] rcgen::Error),
+    /// The authority's certificate cannot vouch for others.
+    #[error("the authority's certificate in {CA_FILE} cannot vouch for certificates of clients")]
+    Verifier(#[source] rustls::Error),
+    /// The system has no random bytes.
+    #[error("the system's random source failed")]
+    Random(#[source] rustls::Error),
     /// The certificate and its key do not go together, or the key is of no use for TLS.
     #[error("the certificate in {} and the key in {} do not go together", certificate.display(), key.display())]
     Mismatch {
@@ -118,6 +129,8 @@ pub struct Pki {
     pub tls: Arc<ServerConfig>,
     /// The authority's certificate, PEM.
     pub ca_path: PathBuf,
+    /// Makes certificates for devices.
+    pub authority: Arc<Authority>,
     /// Whether a new server certificate was made.
     pub is_renewed: bool,
 }
@@ -129,14 +142,15 @@ pub struct Pki {
 /// A file cannot be read or written or holds something else, or a name is none.
 pub fn open(folder: &Path, names: &[String], now: Timestamp) -> Result<Pki, PkiError> {
     let names = all_names(names);
-    let issuer = open_authority(folder, now)?;
+    let (issuer, own) = open_authority(folder, now)?;
     let (certificate, key) = (folder.join(SERVER_FILE), folder.join(SERVER_KEY_FILE));
     let is_renewed = !(certificate.exists() && key.exists()) || is_due(&certificate, &names, now)?;
     if is_renewed {
         make_server(&issuer, &names, now, &certificate, &key)?;
     }
-    let tls = load(&certificate, &key)?;
-    Ok(Pki { tls: Arc::new(tls), ca_path: folder.join(CA_FILE), is_renewed })
+    let tls = load(&certificate, &key, None)?;
+    let authority = Arc::new(Authority::new(issuer, own));
+    Ok(Pki { tls: Arc::new(tls), ca_path: folder.join(CA_FILE), authority, is_renewed })
 }
 
 fn all_names(configured: &[String]) -> BTreeSet<String> {
@@ -164,7 +178,10 @@ fn normal_name(name: &str) -> String {
     name.parse::<IpAddr>().map_or_else(|_| name.to_ascii_lowercase(), |address| address.to_string())
 }
 
-fn open_authority(folder: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPair>, PkiError> {
+fn open_authority(
+    folder: &Path,
+    now: Timestamp,
+) -> Result<(Issuer<'static, KeyPair>, CertificateDer<'static>), PkiError> {
     let (certificate, key) = (folder.join(CA_FILE), folder.join(CA_KEY_FILE));
     match (certificate.exists(), key.exists()) {
         (true, true) => {}
@@ -180,8 +197,10 @@ fn open_authority(folder: &Path, now: Timestamp) -> Result<Issuer<'static, KeyPa
     }
     let key_pair = read_key(&key)?;
     let text = read_text(&certificate)?;
-    Issuer::from_ca_cert_pem(&text, key_pair)
-        .map_err(|_| PkiError::Garbage { path: certificate, expected: "a CA certificate" })
+    let garbage = || PkiError::Garbage { path: certificate.clone(), expected: "a CA certificate" };
+    let der = CertificateDer::from_pem_slice(text.as_bytes()).map_err(|_| garbage())?;
+    let issuer = Issuer::from_ca_cert_der(&der, key_pair).map_err(|_| garbage())?;
+    Ok((issuer, der))
 }
 
 fn read_key(path: &Path) -> Result<KeyPair, PkiError> {
@@ -288,8 +307,13 @@ fn held_name(name: &GeneralName<'_>) -> Option<String> {
     address.ok().map(|address| address.to_string())
 }
 
-/// TLS 1.2 and 1.3 with the certificate chain and the key of these files.
-pub(crate) fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, PkiError> {
+/// TLS 1.2 and 1.3 with the certificate chain and the key of these files. With `clients`, a client may show a certificate,
+/// and is recognised again by a ticket, which spares a fleet that comes back all at once most of the work.
+pub(crate) fn load(
+    certificate: &Path,
+    key: &Path,
+    clients: Option<&Clients>,
+) -> Result<ServerConfig, PkiError> {
     let garbage = |path: &Path, expected| PkiError::Garbage { path: path.into(), expected };
     let chain = CertificateDer::pem_slice_iter(read_text(certificate)?.as_bytes())
         .collect::<Result<Vec<_>, _>>()
@@ -299,12 +323,22 @@ pub(crate) fn load(certificate: &Path, key: &Path) -> Result<ServerConfig, PkiEr
     let secret = PrivateKeyDer::from_pem_slice(read_text(key)?.as_bytes())
         .map_err(|_| garbage(key, "a private key"))?;
     let provider = Arc::new(rustls::crypto::ring::default_provider());
-    ServerConfig::builder_with_provider(provider)
+    let builder = ServerConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
-        .expect("the ring provider has suites for TLS 1.2 and 1.3")
-        .with_no_client_auth()
-        .with_single_cert(chain, secret)
-        .map_err(|source| PkiError::Mismatch { certificate: certificate.into(), key: key.into(), source })
+        .expect("the ring provider has suites for TLS 1.2 and 1.3");
+    let builder = match clients {
+        Some(clients) => builder.with_client_cert_verifier(clients.verifier()),
+        None => builder.with_no_client_auth(),
+    };
+    let mut tls = builder.with_single_cert(chain, secret).map_err(|source| PkiError::Mismatch {
+        certificate: certificate.into(),
+        key: key.into(),
+        source,
+    })?;
+    if clients.is_some() {
+        tls.ticketer = rustls::crypto::ring::Ticketer::new().map_err(PkiError::Random)?;
+    }
+    Ok(tls)
 }
 
 fn read_text(path: &Path) -> Result<String, PkiError> {

@@ -8,9 +8,14 @@ use crate::auth::{Auth, AuthError};
 use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, EngineError, Running};
-use crate::listen::{self, BindError, ListenLimits, Listener, Shutdown};
-use crate::pki::{self, PkiError};
+use crate::listen::{self, BindError, Drained, ListenLimits, Listener, Shutdown};
+use crate::pki::client::{Authority, Clients};
+use crate::pki::{self, PkiError, SERVER_FILE, SERVER_KEY_FILE};
 use crate::protocols::http::serve::{self as check_in, Doors};
+use crate::protocols::mqtt::door::{Effects, Handler, Identity, Message, NotTaken, Occasion};
+use crate::protocols::mqtt::endpoint::Endpoint;
+use crate::protocols::mqtt::gate::{Certificates, TokenGate};
+use crate::protocols::mqtt::start::{self, Mqtt, StartError};
 use crate::store::{Database, OpenError};
 use axum::Router;
 use std::net::SocketAddr;
@@ -54,6 +59,9 @@ pub enum ServeError {
     /// A listener has no address.
     #[error("cannot read a listener's address")]
     Address(#[source] std::io::Error),
+    /// The MQTT endpoint cannot start.
+    #[error(transparent)]
+    Mqtt(#[from] StartError),
 }
 
 /// Where a server listens, once it does.
@@ -65,13 +73,39 @@ pub struct Addresses {
     pub device_plain: Option<SocketAddr>,
     /// Operators.
     pub operator: SocketAddr,
+    /// Devices that speak MQTT, by TLS, unless that is switched off.
+    pub mqtt: Option<SocketAddr>,
+    /// Devices that speak MQTT, without TLS, if that is switched on.
+    pub mqtt_plain: Option<SocketAddr>,
 }
 
 /// A server with its listeners open, not yet answering.
 pub struct Server {
     addresses: Addresses,
     listeners: Vec<(Listener, Router)>,
+    mqtt: Option<Mqtt<Silent>>,
     running: Running,
+}
+
+/// Takes no message: what clients of MQTT meet until their messages have a meaning.
+struct Silent;
+
+impl Handler for Silent {
+    async fn publish(&self, _: &Identity, _: &str, _: bytes::Bytes) -> Result<Effects, NotTaken> {
+        Err(NotTaken::Unavailable)
+    }
+
+    async fn subscribed(&self, _: &Identity, _: &str, _: Occasion) -> Vec<Message> {
+        Vec::new()
+    }
+}
+
+/// The server's certificate, and who makes those of devices.
+struct Tls {
+    device: Arc<rustls::ServerConfig>,
+    certificate: PathBuf,
+    key: PathBuf,
+    authority: Arc<Authority>,
 }
 
 impl Server {
@@ -108,12 +142,16 @@ impl Server {
             check_in::gate(&doors),
             downloads_max,
         ));
-        let devices = check_in::router(doors).merge(downloads.router());
+        let mqtt = open_mqtt(config, &auth, &tls, clock).await?;
+        let websocket = mqtt.as_ref().map(Mqtt::websocket).unwrap_or_default();
+        let devices = check_in::router(doors).merge(downloads.router()).merge(websocket);
         let upload_limits = UploadLimits { bytes_max: config.artifacts.upload_bytes_max };
         let public_url = config.device.public_url.clone().unwrap_or_default();
-        let parts = api::Parts { engine, database, artifacts, upload_limits, auth, signer, public_url };
+        let Tls { device: tls, authority, .. } = tls;
+        let parts =
+            api::Parts { engine, database, artifacts, upload_limits, auth, authority, signer, public_url };
         let operators = api::router(parts)?;
-        Self::listen(config, tls, devices, operators, running).await
+        Self::listen(config, tls, devices, operators, mqtt, running).await
     }
 
     async fn listen(
@@ -121,6 +159,7 @@ impl Server {
         tls: Arc<rustls::ServerConfig>,
         devices: Router,
         operators: Router,
+        mqtt: Option<Mqtt<Silent>>,
         running: Running,
     ) -> Result<Self, ServeError> {
         let limits =
@@ -129,10 +168,13 @@ impl Server {
         let device = Listener::new(device, Some(tls), limits);
         let operator = listen::bind(config.operator.listen, "[operator] listen").await?;
         let operator = Listener::new(operator, None, ListenLimits::default());
+        let (mqtt_tls, mqtt_plain) = mqtt.as_ref().map(Mqtt::addresses).transpose()?.unzip();
         let mut addresses = Addresses {
             device: device.local_addr().map_err(ServeError::Address)?,
             device_plain: None,
             operator: operator.local_addr().map_err(ServeError::Address)?,
+            mqtt: mqtt_tls,
+            mqtt_plain: mqtt_plain.flatten(),
         };
         let mut listeners = vec![(device, devices.clone()), (operator, operators)];
         if let Some(address) = config.device.plain_listen {
@@ -143,7 +185,7 @@ impl Server {
             addresses.device_plain = Some(address);
             listeners.push((plain, devices));
         }
-        Ok(Self { addresses, listeners, running })
+        Ok(Self { addresses, listeners, mqtt, running })
     }
 
     /// Where it listens.
@@ -154,11 +196,17 @@ impl Server {
 
     /// Answers until the shutdown is asked for; then lets requests under way end and writes everything.
     pub async fn serve(self, shutdown: Shutdown) {
-        let Self { addresses, listeners, running } = self;
+        let Self { addresses, listeners, mqtt, running } = self;
         tracing::info!(device = %addresses.device, operator = %addresses.operator, "ready");
         let mut serving = tokio::task::JoinSet::new();
         for (listener, router) in listeners {
             serving.spawn(listener.serve_router(router, shutdown.clone()));
+        }
+        if let Some(mqtt) = mqtt {
+            serving.spawn(async move {
+                mqtt.serve(shutdown).await;
+                Drained { cut: 0 }
+            });
         }
         while let Some(drained) = serving.join_next().await {
             match drained {
@@ -177,13 +225,36 @@ impl Server {
     }
 }
 
-fn open_tls(config: &Config, now: Timestamp) -> Result<Arc<rustls::ServerConfig>, PkiError> {
+fn open_tls(config: &Config, now: Timestamp) -> Result<Tls, PkiError> {
     // The CA is made in any case: `ca.pem` is where scripts look.
     let own = pki::open(config.data(), &config.device.names, now)?;
-    match (&config.device.certificate, &config.device.key) {
-        (Some(certificate), Some(key)) => Ok(Arc::new(pki::load(certificate, key)?)),
-        (None, _) | (_, None) => Ok(own.tls),
+    let (certificate, key, device) = match (&config.device.certificate, &config.device.key) {
+        (Some(certificate), Some(key)) => {
+            (certificate.clone(), key.clone(), Arc::new(pki::load(certificate, key, None)?))
+        }
+        (None, _) | (_, None) => {
+            (config.data().join(SERVER_FILE), config.data().join(SERVER_KEY_FILE), own.tls)
+        }
+    };
+    Ok(Tls { device, certificate, key, authority: own.authority })
+}
+
+async fn open_mqtt(
+    config: &Config,
+    auth: &Auth,
+    tls: &Tls,
+    clock: Clock,
+) -> Result<Option<Mqtt<Silent>>, ServeError> {
+    let section = &config.protocols.mqtt;
+    if !section.is_embedded() {
+        return Ok(None);
     }
+    let clients = Clients::open(&tls.authority, section.client_ca.as_deref())?;
+    let secured = Arc::new(pki::load(&tls.certificate, &tls.key, Some(&clients))?);
+    let router = start::router(section, TokenGate::new(auth.clone(), clock), None)?;
+    let endpoint = Endpoint::new(router, Arc::new(Silent));
+    let certificates = Certificates::new(auth.clone(), clients, clock);
+    Ok(Some(Mqtt::open(section, endpoint, certificates, secured, auth).await?))
 }
 
 fn make_folder(path: &Path) -> Result<(), ServeError> {

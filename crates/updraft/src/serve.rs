@@ -15,8 +15,8 @@ use crate::error::Error;
 const LOG_VARIABLE: &str = "UPDRAFT_LOG";
 
 const HELP: &str = "\
-Without a configuration file everything has a default: devices connect by TLS to port 8443, operators to
-127.0.0.1:8080, and the data folder is made on first start. It then holds `operator.token`, which the other verbs
+Without a configuration file everything has a default: devices connect by TLS to port 8443, or by MQTT over TLS to
+port 8883, operators to 127.0.0.1:8080, and the data folder is made on first start. It then holds `operator.token`, which the other verbs
 use, and `ca.pem`, which devices need to trust the server.
 
 Prints one line that begins with `ready` when it is. SIGTERM or Ctrl-C lets requests under way end first.
@@ -69,6 +69,12 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error + Send +
     let mut line = format!("ready: devices https://{}", addresses.device);
     if let Some(plain) = addresses.device_plain {
         line.push_str(&format!(", without TLS http://{plain}"));
+    }
+    if let Some(mqtt) = addresses.mqtt {
+        line.push_str(&format!(", MQTT mqtts://{mqtt}"));
+    }
+    if let Some(plain) = addresses.mqtt_plain {
+        line.push_str(&format!(", without TLS mqtt://{plain}"));
     }
     let mut stdout = std::io::stdout();
     // Nobody may be listening, which is no reason not to serve.

@@ -1,8 +1,13 @@
 //! `updraft token`: who may speak to the server.
 
+mod certificate;
+
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use updraft_wire::operator::token::{Create, Created, Token};
+use updraft_wire::operator::token::{Create, Created, Form, Shown, Token};
+
+use certificate::Files;
 
 use crate::connection::Connection;
 use crate::error::Error;
@@ -22,7 +27,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Make a token; it is shown this once
+    /// Make a token, a certificate or an access key; its secret is shown this once
     Create(CreateArgs),
     /// List tokens, without their secrets
     Ls,
@@ -38,12 +43,42 @@ enum Verb {
 struct CreateArgs {
     #[command(flatten)]
     subject: Subject,
+    #[command(flatten)]
+    form: FormArgs,
     /// How long it is good for, for example 90d; for ever if absent
     #[arg(long, value_name = "DURATION")]
     expires_in: Option<String>,
     /// What it is for
     #[arg(long, default_value = "", hide_default_value = true)]
     note: String,
+    /// With --certificate: a signing request (PKCS #10, PEM), if the device has its key already
+    #[arg(long, value_name = "FILE", requires = "certificate")]
+    csr: Option<PathBuf>,
+    /// With --certificate: write ID.pem and ID.key into this folder instead of printing them
+    #[arg(long, value_name = "DIR", requires = "certificate")]
+    out: Option<PathBuf>,
+}
+
+/// A token is a text, unless this says otherwise.
+#[derive(Debug, clap::Args)]
+#[group(multiple = false, id = "form")]
+struct FormArgs {
+    /// As a client certificate with its key, for a device that speaks MQTT
+    #[arg(long, requires = "device")]
+    certificate: bool,
+    /// As an access key that signs requests (AWS Signature Version 4), for a device or an operator
+    #[arg(long, conflicts_with = "product")]
+    access_key: bool,
+}
+
+impl FormArgs {
+    fn form(&self) -> Form {
+        match (self.certificate, self.access_key) {
+            (true, _) => Form::Certificate,
+            (false, true) => Form::AccessKey,
+            (false, false) => Form::Text,
+        }
+    }
 }
 
 /// Exactly one of the three.
@@ -66,29 +101,11 @@ struct Subject {
 /// # Errors
 /// [`Error`].
 pub fn run(args: &Args) -> Result<ExitCode, Error> {
-    let client = args.connection.client()?;
     match &args.verb {
-        Verb::Create(create) => {
-            let body = Create {
-                device: create.subject.device.clone(),
-                product: create.subject.product.clone(),
-                operator: create.subject.operator.clone(),
-                expires_in: create.expires_in.clone(),
-                note: create.note.clone(),
-            };
-            let created: Created = client.post(&["tokens"], &body)?;
-            if args.format.json {
-                output::json(&created)?;
-            } else {
-                eprintln!(
-                    "keep it: it is not shown again, and revoked with `updraft token revoke {}`",
-                    created.listed.id
-                );
-                output::line(&created.token)?;
-            }
-        }
+        Verb::Create(create) => make(args, create)?,
         Verb::Ls => list(args)?,
         Verb::Revoke { ids } => {
+            let client = args.connection.client()?;
             let mut revoked = Vec::new();
             for id in ids {
                 let token: Token = client.post(&["tokens", id, "revoke"], &serde_json::json!({}))?;
@@ -105,12 +122,54 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn make(args: &Args, create: &CreateArgs) -> Result<(), Error> {
+    let files = create.out.as_deref().zip(create.subject.device.as_deref());
+    let files =
+        files.map(|(folder, device)| Files::open(folder, device, create.csr.is_none())).transpose()?;
+    let body = Create {
+        device: create.subject.device.clone(),
+        product: create.subject.product.clone(),
+        operator: create.subject.operator.clone(),
+        form: create.form.form(),
+        signing_request: create.csr.as_deref().map(certificate::read_request).transpose()?,
+        expires_in: create.expires_in.clone(),
+        note: create.note.clone(),
+    };
+    let created: Created = args.connection.client()?.post(&["tokens"], &body)?;
+    let is_written = match (files, &created.shown) {
+        (Some(files), Shown::Certificate { certificate, key }) => {
+            files.write(certificate, key.as_deref())?;
+            true
+        }
+        (_, Shown::Text { .. } | Shown::AccessKey { .. }) | (None, Shown::Certificate { .. }) => false,
+    };
+    if args.format.json {
+        return output::json(&created);
+    }
+    eprintln!(
+        "keep it: it is not shown again, and revoked with `updraft token revoke {}`",
+        created.listed.id
+    );
+    match &created.shown {
+        Shown::Certificate { .. } if is_written => Ok(()),
+        Shown::Text { token } => output::line(token),
+        Shown::Certificate { certificate, key } => {
+            let text = format!("{certificate}{}", key.as_deref().unwrap_or_default());
+            output::line(text.trim_end())
+        }
+        // In the form that a shell, and the tools of AWS, take from the environment.
+        Shown::AccessKey { access_key_id, secret_access_key } => output::line(&format!(
+            "AWS_ACCESS_KEY_ID={access_key_id}\nAWS_SECRET_ACCESS_KEY={secret_access_key}"
+        )),
+    }
+}
+
 fn list(args: &Args) -> Result<(), Error> {
-    let listing = Listing::<Token, 6> {
+    let listing = Listing::<Token, 7> {
         path: &["tokens"],
         query: &[],
         limit: usize::MAX,
-        headings: ["ID", "KIND", "FOR", "MADE", "ENDS", "NOTE"],
+        headings: ["ID", "KIND", "FORM", "FOR", "MADE", "ENDS", "NOTE"],
         row: |token| {
             let ends = match (&token.revoked, &token.expires) {
                 (Some(revoked), _) => format!("revoked {}", when::ago(revoked)),
@@ -120,6 +179,7 @@ fn list(args: &Args) -> Result<(), Error> {
             [
                 (&token.id).into(),
                 (&token.kind).into(),
+                (&form(token.form)).into(),
                 (&token.subject).into(),
                 (&when::ago(&token.created)).into(),
                 (&ends).into(),
@@ -129,4 +189,13 @@ fn list(args: &Args) -> Result<(), Error> {
         empty: "no tokens; make one with `updraft token create`",
     };
     listing.print(&args.connection.client()?, args.format)
+}
+
+fn form(form: Form) -> String {
+    match form {
+        Form::Text => "text",
+        Form::Certificate => "certificate",
+        Form::AccessKey => "access key",
+    }
+    .to_owned()
 }

@@ -30,6 +30,7 @@ use updraft_core::time::Timestamp;
 use crate::artifacts::{Artifacts, LinkSigner, UploadLimits};
 use crate::auth::Auth;
 use crate::engine::Engine;
+use crate::pki::client::Authority;
 use crate::store::{Database, OpenError, Views};
 use refusal::Refusal;
 
@@ -45,6 +46,8 @@ pub struct Parts {
     pub upload_limits: UploadLimits,
     /// Who is calling.
     pub auth: Auth,
+    /// Makes certificates for devices.
+    pub authority: Arc<Authority>,
     /// Makes the link that `doctor` tries.
     pub signer: Arc<LinkSigner>,
     /// Where devices reach the server, as links begin; empty if it is not known.

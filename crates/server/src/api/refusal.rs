@@ -11,6 +11,7 @@ use updraft_wire::operator::Failure;
 use crate::artifacts::PutError;
 use crate::auth::AuthError;
 use crate::engine::EngineError;
+use crate::pki::client::IssueError;
 use crate::store::{Cause, cause};
 
 /// An answer that is not a success.
@@ -136,6 +137,20 @@ impl From<AuthError> for Refusal {
             AuthError::Unknown(_) => Self::unknown("token_unknown", message, Vec::new()),
             AuthError::TooMany => Self::new(StatusCode::CONFLICT, "limit_reached", message),
             AuthError::Random | AuthError::File { .. } | AuthError::MasterKey(_) => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", message)
+            }
+        }
+    }
+}
+
+impl From<IssueError> for Refusal {
+    fn from(error: IssueError) -> Self {
+        let message = error.to_string();
+        match error {
+            IssueError::NameTooLong => Self::bad("name_too_long", message),
+            IssueError::Request => Self::bad("signing_request_invalid", message),
+            IssueError::Random | IssueError::Make(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "a certificate was not made");
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", message)
             }
         }

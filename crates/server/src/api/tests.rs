@@ -60,6 +60,7 @@ impl World {
             artifacts: artifacts.clone(),
             upload_limits: UploadLimits { bytes_max: UPLOAD_BYTES_MAX },
             auth: auth.clone(),
+            authority: crate::pki::open(folder.path(), &[], clock.now()).unwrap().authority,
             signer,
             public_url: PUBLIC_URL.to_owned(),
         };

@@ -1,19 +1,21 @@
 //! Tokens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use updraft_wire::operator::Page;
-use updraft_wire::operator::token::{Create, Created, Token};
+use updraft_wire::operator::token::{Create, Created, Form, Shown, Token};
 
-use super::Api;
 use super::refusal::Refusal;
 use super::render;
 use super::request::{At, Given, Parameters, duration, name};
+use super::{Api, blocking};
 use crate::auth::{NOTE_BYTES_MAX, NewToken, Principal};
-use crate::store::{TokenKind, TokenRow};
+use crate::store::{TokenForm, TokenKind, TokenRow};
+use updraft_core::time::Timestamp;
 
 /// Longest life of a token that has an end: ten years, longer than which "for ever" is meant.
 const LIFE_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
@@ -31,8 +33,46 @@ pub(super) async fn create(
         return Err(Refusal::bad("note_too_long", format!("note: at most {NOTE_BYTES_MAX} bytes")));
     }
     let new = NewToken { principal: principal(&create)?, expires, note: create.note };
-    let (token, row) = api.tokens(move |auth| auth.create(new, now)).await?;
-    Ok((StatusCode::CREATED, Json(Created { token: token.reveal().to_owned(), listed: listed(row) })))
+    if create.signing_request.is_some() && create.form != Form::Certificate {
+        return Err(Refusal::bad("form_invalid", "a signing request goes with a certificate"));
+    }
+    let (shown, row) = match create.form {
+        Form::Text => {
+            let (token, row) = api.tokens(move |auth| auth.create(new, now)).await?;
+            (Shown::Text { token: token.reveal().to_owned() }, row)
+        }
+        Form::Certificate => certificate(&api, new, create.signing_request, now).await?,
+        Form::AccessKey => access_key(&api, new, now).await?,
+    };
+    Ok((StatusCode::CREATED, Json(Created { shown, listed: listed(row) })))
+}
+
+async fn access_key(api: &Api, new: NewToken, now: Timestamp) -> Result<(Shown, TokenRow), Refusal> {
+    match new.principal {
+        Principal::Device(_) | Principal::Operator(_) => {}
+        Principal::Product(_) => {
+            return Err(Refusal::bad("form_invalid", "an access key is for a device or an operator"));
+        }
+    }
+    let (id, secret, row) = api.tokens(move |auth| auth.create_access_key(new, now)).await?;
+    let secret_access_key = secret.reveal().to_owned();
+    Ok((Shown::AccessKey { access_key_id: id, secret_access_key }, row))
+}
+
+async fn certificate(
+    api: &Api,
+    new: NewToken,
+    signing_request: Option<String>,
+    now: Timestamp,
+) -> Result<(Shown, TokenRow), Refusal> {
+    let Principal::Device(device) = new.principal.clone() else {
+        return Err(Refusal::bad("form_invalid", "a certificate is for a device"));
+    };
+    let (authority, expires) = (Arc::clone(&api.authority), new.expires);
+    let issued = blocking(move || Ok(authority.issue(&device, expires, signing_request.as_deref())?)).await?;
+    let der = issued.der;
+    let row = api.tokens(move |auth| auth.add_certificate(&der, new, now)).await?;
+    Ok((Shown::Certificate { certificate: issued.certificate_pem, key: issued.key_pem }, row))
 }
 
 fn principal(create: &Create) -> Result<Principal, Refusal> {
@@ -79,9 +119,15 @@ fn listed(row: TokenRow) -> Token {
         TokenKind::Product => "product",
         TokenKind::Operator => "operator",
     };
+    let form = match row.form {
+        TokenForm::Text => Form::Text,
+        TokenForm::Certificate => Form::Certificate,
+        TokenForm::AccessKey => Form::AccessKey,
+    };
     Token {
         id: row.id,
         kind: kind.to_owned(),
+        form,
         subject: row.subject,
         created: render::time(row.created),
         expires: row.expires.map(render::time),

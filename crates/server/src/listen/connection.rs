@@ -69,7 +69,7 @@ async fn http<I, S, B>(
     limits: &ListenLimits,
     shutdown: &Shutdown,
 ) where
-    I: AsyncRead + AsyncWrite + Unpin,
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send,
     S::Future: Send,
     B: Body<Data = Bytes> + Send + Unpin + 'static,
@@ -96,7 +96,8 @@ async fn http<I, S, B>(
         .max_header_size(limits.header_bytes_max)
         .max_buf_size(HTTP_BUFFER_BYTES.max(limits.header_bytes_max))
         .header_read_timeout(None)
-        .serve_connection(io, watched);
+        .serve_connection(io, watched)
+        .with_upgrades();
     let mut connection = pin!(connection);
     let mut asked = pin!(shutdown.asked());
     let mut timer = Timer { sleep: pin!(sleep_until(Instant::now().into())), armed: None };

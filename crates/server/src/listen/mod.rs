@@ -1,4 +1,5 @@
-//! The listeners: sockets, TLS and HTTP/1.1, with a limit on everything a stranger can hold on to.
+//! The listeners: sockets, TLS and HTTP/1.1, with a limit on everything a stranger can hold on to. What is not HTTP gets the
+//! stream of bytes ([`stream`]).
 //!
 //! Header names go out in title case, because one device family compares them so. Deliberately absent: HTTP/2, which
 //! no device in the field speaks, and any knowledge of routes.
@@ -9,6 +10,7 @@ pub mod body;
 mod connection;
 pub mod sendfile;
 pub mod shutdown;
+pub mod stream;
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -32,6 +34,7 @@ pub use bind::{BindError, bind};
 pub use body::{ReadBodyError, read_body};
 pub use sendfile::FileQueue;
 pub use shutdown::{Shutdown, ShutdownTrigger};
+pub use stream::ByteStream;
 
 /// Pause after a failed `accept`, so that a full file table does not spin a core.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

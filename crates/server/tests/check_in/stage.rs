@@ -48,6 +48,7 @@ impl Stage {
         config.device.listen = ANY_PORT;
         config.device.plain_listen = Some(ANY_PORT);
         config.operator.listen = ANY_PORT;
+        config.protocols.mqtt.listen = ANY_PORT;
         change(&mut config);
         config.check().unwrap();
         let (addresses, trigger, thread) = start(config.clone());

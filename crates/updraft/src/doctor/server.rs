@@ -140,7 +140,14 @@ fn stopped(data: &Path, url: &str, config: &Config) -> Vec<Finding> {
     let plain = config.device.plain_listen.map(|address| ("[device] plain_listen", address));
     let listeners =
         [("[device] listen", config.device.listen), ("[operator] listen", config.operator.listen)];
-    findings.extend(listeners.into_iter().chain(plain).map(|(name, address)| port(name, address)));
+    let section = &config.protocols.mqtt;
+    let mqtt = [
+        Some(("[protocols.mqtt] listen", section.listen)),
+        section.plain_listen.map(|address| ("[protocols.mqtt] plain_listen", address)),
+    ];
+    let mqtt = mqtt.into_iter().flatten().filter(|_| section.is_embedded());
+    let all = listeners.into_iter().chain(plain).chain(mqtt);
+    findings.extend(all.map(|(name, address)| port(name, address)));
     findings
 }
 

@@ -19,6 +19,9 @@ plain_listen = "127.0.0.1:0"
 
 [operator]
 listen = "127.0.0.1:0"
+
+[protocols.mqtt]
+listen = "127.0.0.1:0"
 "#;
 
 /// A server that runs, and what it needs to run again.

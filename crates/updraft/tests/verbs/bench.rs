@@ -18,6 +18,8 @@ listen = \"127.0.0.1:0\"
 plain_listen = \"127.0.0.1:0\"
 [operator]
 listen = \"127.0.0.1:0\"
+[protocols.mqtt]
+listen = \"127.0.0.1:0\"
 ";
 
 /// What a verb did.

@@ -2,5 +2,11 @@
 //!
 //! [`door`] is the line between the two halves: on one side what carries messages, on the other what they mean.
 
+pub mod config;
 pub mod door;
 pub mod endpoint;
+pub mod gate;
+pub mod shadow;
+pub mod start;
+pub mod topic;
+pub mod websocket;
