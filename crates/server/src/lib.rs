@@ -13,4 +13,5 @@ pub mod listen;
 pub mod pki;
 pub mod protocols;
 pub mod serve;
+pub mod shadow;
 pub mod store;

@@ -185,7 +185,7 @@ fn text<'a>(row: &'a Row<'_>, index: usize) -> rusqlite::Result<&'a str> {
     row.get_ref(index)?.as_str().map_err(|error| unreadable(index, error))
 }
 
-fn json<T: for<'a> Deserialize<'a>>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
+pub(super) fn json<T: for<'a> Deserialize<'a>>(row: &Row<'_>, index: usize) -> rusqlite::Result<T> {
     serde_json::from_str(text(row, index)?).map_err(|error| unreadable(index, error))
 }
 

@@ -4,6 +4,7 @@
 //! one write to the disk, and rows that lie side by side are written side by side.
 
 mod save;
+mod shadow;
 
 use super::{Database, row};
 use rusqlite::{Connection, OptionalExtension, Params, Row, TransactionBehavior};
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, HashMap};
 use updraft_core::execution::Execution;
 use updraft_core::id::{DeviceId, ProductName, RolloutId};
 use updraft_core::rollout::AbortReach;
+use updraft_core::shadow::{ShadowEntry, ShadowHead, ShadowName};
 use updraft_core::state::Tally;
 use updraft_core::store::{Catalogue, Changes, DeviceRecord, Store, StoreError};
 use updraft_core::time::Timestamp;
@@ -86,6 +88,7 @@ impl SqliteStore {
         save::devices(&transaction, &changes.devices, &mut self.numbers)?;
         save::executions(&transaction, &changes.executions)?;
         save::history(&transaction, &changes.history)?;
+        shadow::put(&transaction, &changes.shadows)?;
         transaction.commit()
     }
 }
@@ -173,6 +176,14 @@ impl Store for SqliteStore {
         let sql = "SELECT id FROM device WHERE product = ?1 AND id > ?2 ORDER BY id LIMIT ?3";
         all(&self.connection, sql, (product.as_str(), after, rows(limit)), |row| row::parsed(row, 0))
             .map_err(failed("walk over a product's devices"))
+    }
+
+    fn shadow(&mut self, device: &DeviceId, name: &ShadowName) -> Result<Option<ShadowEntry>, StoreError> {
+        shadow::find(&self.connection, device, name).map_err(failed("read a shadow"))
+    }
+
+    fn shadow_heads(&mut self, device: &DeviceId) -> Result<Vec<ShadowHead>, StoreError> {
+        shadow::heads(&self.connection, device).map_err(failed("list a device's shadows"))
     }
 }
 

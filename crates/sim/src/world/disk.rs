@@ -12,6 +12,7 @@ use updraft_core::id::{DeviceId, ProductName, RolloutId};
 use updraft_core::memory::MemoryStore;
 use updraft_core::rollout::AbortReach;
 use updraft_core::state::{StateKind, Tally};
+use updraft_core::shadow::{ShadowEntry, ShadowHead, ShadowName};
 use updraft_core::store::{Catalogue, Changes, DeviceRecord, Store, StoreError};
 use updraft_core::time::Timestamp;
 use updraft_server::store::Database;
@@ -165,6 +166,14 @@ impl Store for Handle {
         limit: usize,
     ) -> Result<Vec<DeviceId>, StoreError> {
         self.0.borrow_mut().store.devices_after(product, after, limit)
+    }
+
+    fn shadow(&mut self, device: &DeviceId, name: &ShadowName) -> Result<Option<ShadowEntry>, StoreError> {
+        self.0.borrow_mut().store.shadow(device, name)
+    }
+
+    fn shadow_heads(&mut self, device: &DeviceId) -> Result<Vec<ShadowHead>, StoreError> {
+        self.0.borrow_mut().store.shadow_heads(device)
     }
 }
 
