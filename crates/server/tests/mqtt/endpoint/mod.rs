@@ -1,0 +1,14 @@
+//! The embedded endpoint: what clients may do to it, and it to them. Raw packets, a handler and a gate of the test's own.
+
+mod client;
+mod connect;
+mod delivery;
+mod malformed;
+mod open_v3;
+mod open_v5;
+mod persistence;
+mod publish;
+mod slow;
+mod stage;
+mod subscribe;
+mod takeover;
