@@ -2,6 +2,7 @@
 //!
 //! An empty file is the embedded profile and works. Unknown keys are errors: a typing mistake must not be a default.
 
+use crate::protocols::aws::config::AwsConfig;
 use crate::protocols::http::config::CheckInConfig;
 use crate::protocols::mqtt::config::ProtocolsConfig;
 use serde::Deserialize;
@@ -31,6 +32,8 @@ pub struct Config {
     pub artifacts: ArtifactsConfig,
     /// Other ways devices speak.
     pub protocols: ProtocolsConfig,
+    /// The HTTP doors of AWS IoT.
+    pub aws: AwsConfig,
 }
 
 /// The `[device]` section.
@@ -153,6 +156,7 @@ impl Config {
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_in.check().map_err(ConfigError::Value)?;
         self.protocols.mqtt.check().map_err(ConfigError::Value)?;
+        self.aws.check().map_err(ConfigError::Value)?;
         let value = |text: &str| Err(ConfigError::Value(text.to_owned()));
         if self.device.certificate.is_some() != self.device.key.is_some() {
             return value("[device] certificate and key belong together: set both or neither");
@@ -220,6 +224,7 @@ mod tests {
             ("[protocols.mqtt]\nconnections_max = 0", "connections_max"),
             ("[protocols.mqtt]\nopen_router_for_conformance = true", "loopback"),
             ("[check_in]\ninterval = \"0s\"", "interval"),
+            ("[aws]\ncredential_life = \"13h\"", "credential_life"),
             ("[device]\ncertificate = \"c.pem\"", "key"),
             ("[device]\npublic_url = \"https://host/path?\\\"\"", "public_url"),
         ] {

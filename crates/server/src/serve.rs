@@ -1,5 +1,7 @@
 //! The server, put together: from a configuration to open doors, and back to closed ones.
 
+mod aws;
+
 use crate::api;
 use crate::artifacts::serve::Downloads;
 use crate::artifacts::{self, ARTIFACTS_FOLDER, Artifacts, LINK_KEYS_FILE, LinkSigner, UploadLimits};
@@ -12,6 +14,7 @@ use crate::listen::{self, BindError, Drained, ListenLimits, Listener, Shutdown};
 use crate::pki::client::{Authority, Clients};
 use crate::pki::{self, PkiError, SERVER_FILE, SERVER_KEY_FILE};
 use crate::protocols::http::serve::{self as check_in, Doors};
+use crate::protocols::mqtt;
 use crate::protocols::mqtt::door::{Effects, Handler, Identity, Message, NotTaken, Occasion};
 use crate::protocols::mqtt::endpoint::Endpoint;
 use crate::protocols::mqtt::gate::{Certificates, TokenGate};
@@ -142,15 +145,29 @@ impl Server {
             check_in::gate(&doors),
             downloads_max,
         ));
-        let mqtt = open_mqtt(config, &auth, &tls, clock).await?;
+        let handler = Arc::new(Silent);
+        let bus = open_bus(config, &auth, clock)?;
+        let mqtt = open_mqtt(config, &auth, &tls, clock, &handler, bus.clone()).await?;
         let websocket = mqtt.as_ref().map(Mqtt::websocket).unwrap_or_default();
-        let devices = check_in::router(doors).merge(downloads.router()).merge(websocket);
+        let aws = aws::Doors {
+            engine: engine.clone(),
+            auth: auth.clone(),
+            signer: signer.clone(),
+            topics: Arc::new(aws::Carrier { handler, bus }),
+            books: Arc::new(aws::Lists::new(database.views()?)),
+            artifacts: artifacts.clone(),
+            credential_life: config.aws.credential_life.0,
+            has_control_plane: false,
+        };
+        let devices =
+            check_in::router(doors).merge(downloads.router()).merge(websocket).merge(aws::router(aws.clone()));
         let upload_limits = UploadLimits { bytes_max: config.artifacts.upload_bytes_max };
         let public_url = config.device.public_url.clone().unwrap_or_default();
         let Tls { device: tls, authority, .. } = tls;
         let parts =
             api::Parts { engine, database, artifacts, upload_limits, auth, authority, signer, public_url };
-        let operators = api::router(parts)?;
+        let aws = aws::Doors { has_control_plane: true, ..aws };
+        let operators = api::router(parts)?.merge(aws::router(aws));
         Self::listen(config, tls, devices, operators, mqtt, running).await
     }
 
@@ -239,20 +256,30 @@ fn open_tls(config: &Config, now: Timestamp) -> Result<Tls, PkiError> {
     Ok(Tls { device, certificate, key, authority: own.authority })
 }
 
+/// What carries messages to devices, unless MQTT is not served here.
+fn open_bus(
+    config: &Config,
+    auth: &Auth,
+    clock: Clock,
+) -> Result<Option<Arc<mqtt::endpoint::Router<TokenGate>>>, ServeError> {
+    let section = &config.protocols.mqtt;
+    let gate = || TokenGate::new(auth.clone(), clock);
+    Ok(section.is_embedded().then(|| start::router(section, gate(), None)).transpose()?)
+}
+
 async fn open_mqtt(
     config: &Config,
     auth: &Auth,
     tls: &Tls,
     clock: Clock,
+    handler: &Arc<Silent>,
+    bus: Option<Arc<mqtt::endpoint::Router<TokenGate>>>,
 ) -> Result<Option<Mqtt<Silent>>, ServeError> {
     let section = &config.protocols.mqtt;
-    if !section.is_embedded() {
-        return Ok(None);
-    }
+    let Some(bus) = bus else { return Ok(None) };
     let clients = Clients::open(&tls.authority, section.client_ca.as_deref())?;
     let secured = Arc::new(pki::load(&tls.certificate, &tls.key, Some(&clients))?);
-    let router = start::router(section, TokenGate::new(auth.clone(), clock), None)?;
-    let endpoint = Endpoint::new(router, Arc::new(Silent));
+    let endpoint = Endpoint::new(bus, handler.clone());
     let certificates = Certificates::new(auth.clone(), clients, clock);
     Ok(Some(Mqtt::open(section, endpoint, certificates, secured, auth).await?))
 }

@@ -6,6 +6,7 @@
 mod devices;
 mod facts;
 mod rollouts;
+mod tasks;
 
 pub use devices::{DeviceDetail, DeviceFilter, DeviceLine, DevicePage, SCAN_ROWS_MAX, VersionCount};
 pub use facts::{Facts, TallyMismatch};

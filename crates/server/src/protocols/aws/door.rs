@@ -31,6 +31,7 @@ pub const BODY_BYTES_MAX: usize = 1 << 20;
 pub const BODY_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What the doors need.
+#[derive(Clone)]
 pub struct Doors {
     /// Decides.
     pub engine: Engine,

@@ -42,7 +42,4 @@ pub type Said<'a> = Pin<Box<dyn Future<Output = Result<Vec<Message>, NotTaken>> 
 pub trait Topics: Send + Sync + 'static {
     /// Says something on a topic. Ends once it is durable and whoever listens is told; with the answers to it.
     fn say(&self, from: Speaker, message: Message) -> Said<'_>;
-
-    /// Tells whoever listens.
-    fn tell(&self, message: Message);
 }

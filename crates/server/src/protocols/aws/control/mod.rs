@@ -9,6 +9,8 @@ mod job;
 mod limits;
 mod placeholder;
 mod request;
+#[cfg(test)]
+mod tests;
 
 pub(super) use execution::{
     cancel as cancel_execution, delete as delete_execution, describe as describe_execution, of_job,

@@ -1,0 +1,116 @@
+//! The doors of AWS IoT over HTTP, joined to what carries topics and to what is written down.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use updraft_core::execution::Execution;
+use updraft_core::id::{DeviceId, GroupName, RolloutId};
+use updraft_core::state::Tally;
+use updraft_core::store::StoreError;
+
+use crate::protocols::aws::books::{Books, Found};
+pub(super) use crate::protocols::aws::door::Doors;
+use crate::protocols::aws::failure::{Exception, Failure};
+use crate::protocols::aws::topics::{self, Said, Speaker, Topics};
+use crate::protocols::mqtt::door::{Bus, Handler, Identity, Message, NotTaken};
+use crate::store::Views;
+
+/// The routes.
+pub(super) fn router(doors: Doors) -> axum::Router {
+    crate::protocols::aws::serve::router(Arc::new(doors))
+}
+
+/// What MQTT clients ask, asked over HTTP.
+pub(super) struct Carrier<H, B> {
+    /// Gives messages their meaning.
+    pub(super) handler: Arc<H>,
+    /// Carries what came of them; without it nobody listens.
+    pub(super) bus: Option<Arc<B>>,
+}
+
+impl<H: Handler, B: Bus> Topics for Carrier<H, B> {
+    fn say(&self, from: Speaker, message: topics::Message) -> Said<'_> {
+        Box::pin(async move {
+            let from = match from {
+                Speaker::Device(id) => Identity::Device { id, product: None },
+                Speaker::Application(name) => Identity::Application { name },
+            };
+            let topics::Message { topic, payload } = message;
+            let effects =
+                self.handler.publish(&from, &topic, payload).await.map_err(|not_taken| match not_taken {
+                    NotTaken::Forbidden => topics::NotTaken::Forbidden,
+                    NotTaken::Unavailable => topics::NotTaken::Unavailable,
+                })?;
+            let mut said = Vec::with_capacity(effects.replies.len() + effects.published.len());
+            for message in effects.published {
+                if let Some(bus) = &self.bus {
+                    bus.publish(message.clone());
+                }
+                said.push(message);
+            }
+            said.extend(effects.replies);
+            Ok(said
+                .into_iter()
+                .map(|Message { topic, payload }| topics::Message { topic, payload })
+                .collect())
+        })
+    }
+}
+
+/// The lists of the database.
+pub(super) struct Lists(Arc<Mutex<Views>>);
+
+impl Lists {
+    /// Reads by a connection of its own.
+    pub(super) fn new(views: Views) -> Self {
+        Self(Arc::new(Mutex::new(views)))
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&mut Views) -> Result<T, StoreError> + Send + 'static,
+    ) -> Found<'static, T> {
+        let views = self.0.clone();
+        Box::pin(async move {
+            let read = tokio::task::spawn_blocking(move || {
+                read(&mut views.lock().unwrap_or_else(PoisonError::into_inner))
+            });
+            match read.await {
+                Ok(Ok(found)) => Ok(found),
+                Ok(Err(error)) => {
+                    tracing::error!(error = &error as &dyn std::error::Error, "a list could not be read");
+                    Err(Failure::new(Exception::ServiceUnavailable, error.to_string()))
+                }
+                // A task that does not end is one that panicked, or a runtime that stops.
+                Err(_) => Err(Failure::new(
+                    Exception::InternalFailure,
+                    "the server made a mistake; its log says more",
+                )),
+            }
+        })
+    }
+}
+
+impl Books for Lists {
+    fn members(&self, group: GroupName, limit: usize) -> Found<'_, Vec<DeviceId>> {
+        self.read(move |views| views.members(&group, limit))
+    }
+
+    fn executions(
+        &self,
+        rollout: RolloutId,
+        after: Option<DeviceId>,
+        limit: usize,
+    ) -> Found<'_, Vec<Execution>> {
+        self.read(move |views| views.all_executions(&rollout, after.as_ref(), limit))
+    }
+
+    fn executions_of(&self, device: DeviceId) -> Found<'_, Vec<Execution>> {
+        self.read(move |views| {
+            Ok(views.device(&device, 0)?.map(|detail| detail.executions).unwrap_or_default())
+        })
+    }
+
+    fn tally(&self, rollout: RolloutId) -> Found<'_, Tally> {
+        self.read(move |views| Ok(views.rollout(&rollout)?.map(|line| line.tally).unwrap_or_default()))
+    }
+}
