@@ -159,8 +159,10 @@ impl Server {
             credential_life: config.aws.credential_life.0,
             has_control_plane: false,
         };
-        let devices =
-            check_in::router(doors).merge(downloads.router()).merge(websocket).merge(aws::router(aws.clone()));
+        let devices = check_in::router(doors)
+            .merge(downloads.router())
+            .merge(websocket)
+            .merge(aws::router(aws.clone()));
         let upload_limits = UploadLimits { bytes_max: config.artifacts.upload_bytes_max };
         let public_url = config.device.public_url.clone().unwrap_or_default();
         let Tls { device: tls, authority, .. } = tls;
