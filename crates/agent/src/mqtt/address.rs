@@ -34,13 +34,14 @@ impl Address {
             _ => return None,
         };
         let is_bare = uri.query().is_none() && matches!(uri.path(), "" | "/");
-        let has_credential = uri.authority()?.as_str().contains('@');
-        let host = uri.host()?.trim_start_matches('[').trim_end_matches(']');
-        let port = match uri.port() {
-            Some(port) => Some(port.as_u16()).filter(|port| *port > 0)?,
-            None => port,
+        // What is left beside the host is a port; a user's name or a port out of range is no address of ours.
+        let host = uri.host()?;
+        let port = match uri.authority()?.as_str().strip_prefix(host)? {
+            "" => port,
+            rest => rest.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?,
         };
-        let is_valid = is_bare && !has_credential && !host.is_empty();
+        let host = host.trim_start_matches('[').trim_end_matches(']');
+        let is_valid = is_bare && !host.is_empty();
         is_valid.then(|| Self { host: host.to_owned(), port, is_plain })
     }
 }

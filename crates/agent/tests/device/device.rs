@@ -38,23 +38,35 @@ impl Device {
 
     /// The agent's command line, with a health check that always passes unless `more` says otherwise.
     pub(crate) fn arguments(&self, stub: &Stub, more: &[&str]) -> Vec<String> {
+        self.arguments_at(&stub.url(), more)
+    }
+
+    fn arguments_at(&self, server: &str, more: &[&str]) -> Vec<String> {
         let text = |path: PathBuf| path.display().to_string();
         let mut arguments: Vec<String> =
-            ["run", "--server", &stub.url(), "--id", "device-1"].map(Into::into).into();
+            ["run", "--server", server, "--id", "device-1"].map(Into::into).into();
         arguments.extend(["--product", PRODUCT, "--token", TOKEN, "--version", FACTORY].map(String::from));
         arguments.extend(["--state".into(), text(self.path("state"))]);
         if !more.contains(&"--script") {
             arguments.extend(["--slots".into(), text(self.path("slots"))]);
         }
-        arguments.extend(["--checkpoint-kib", "64", "--interval", "1s"].map(String::from));
+        arguments.extend(["--checkpoint-kib", "64"].map(String::from));
+        if !more.contains(&"--interval") {
+            arguments.extend(["--interval", "1s"].map(String::from));
+        }
         arguments.extend(more.iter().map(|argument| (*argument).to_owned()));
         arguments
     }
 
     pub(crate) fn command(&self, stub: &Stub, more: &[&str]) -> Command {
+        self.command_at(&stub.url(), more)
+    }
+
+    /// The agent, for a server at this address.
+    pub(crate) fn command_at(&self, server: &str, more: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_updraft-agent"));
         command
-            .args(self.arguments(stub, more))
+            .args(self.arguments_at(server, more))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
@@ -64,6 +76,11 @@ impl Device {
 
     pub(crate) fn run(&self, stub: &Stub, more: &[&str]) -> Running {
         Running { child: self.command(stub, more).spawn().unwrap() }
+    }
+
+    /// Runs the agent for a server at this address.
+    pub(crate) fn run_at(&self, server: &str, more: &[&str]) -> Running {
+        Running { child: self.command_at(server, more).spawn().unwrap() }
     }
 
     /// Runs the agent until nothing is left to do; says what it logged.

@@ -2,9 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a test stops where it cannot go on")]
 
 mod bad_server;
+#[cfg(feature = "mqtt")]
+mod broker;
 mod device;
 mod flow;
 mod kill;
+#[cfg(feature = "mqtt")]
+mod mqtt;
 mod script;
 mod stub;
 mod tls;
