@@ -104,7 +104,7 @@ fn a_client_token_is_a_text_of_64_bytes_at_most_and_comes_back_with_a_refusal() 
 #[test]
 fn nesting_is_refused_beyond_six_levels_and_beyond_what_the_reader_follows() {
     let sentence = "JSON contains too many levels of nesting; maximum is 6";
-    for levels in [7, 100, 1_000, 10_000] {
+    for levels in [7, 100, 1_000, 5_000] {
         let nested = format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
         check(format!(r#"{{"state":{{"desired":{nested}}}}}"#), 400, sentence);
     }

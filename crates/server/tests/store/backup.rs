@@ -49,7 +49,7 @@ fn fill(folder: &Path) -> Database {
         executions: vec![execution("r1", "d1", ExecutionState::Queued)],
         history: vec![entry("r1", "d1", None, ExecutionState::Queued)],
         releases: vec![release],
-        rollout_history: vec![],
+        ..Changes::default()
     };
     save(&mut database.fleet().unwrap(), &changes);
     database
