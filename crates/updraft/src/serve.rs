@@ -4,6 +4,7 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use rustix::process::{Resource, getrlimit, setrlimit};
 use tracing_subscriber::EnvFilter;
 use updraft_server::config::{Config, DATA_VARIABLE, DEFAULT_DATA};
 use updraft_server::listen::shutdown::shutdown;
@@ -48,6 +49,7 @@ pub fn run(args: Args) -> Result<ExitCode, Error> {
     if args.data.is_some() {
         config.data = args.data;
     }
+    raise_open_files();
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(error.into()))?;
     runtime.block_on(serve(&config)).map_err(failed)?;
     Ok(ExitCode::SUCCESS)
@@ -83,6 +85,16 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error + Send +
     let _ = stdout.flush();
     server.serve(stop).await;
     Ok(())
+}
+
+/// Takes as many open files as the system lets the process have: each connection is one, and the usual soft limit of 1,024 is
+/// there for programs that cannot count further (select(2)).
+fn raise_open_files() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(error = &error as &dyn std::error::Error, "the limit of open files stays as it is");
+    }
 }
 
 /// Log lines go to the standard error, with colours where a person reads them.
