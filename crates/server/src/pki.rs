@@ -155,12 +155,17 @@ pub fn open(folder: &Path, names: &[String], now: Timestamp) -> Result<Pki, PkiE
 
 fn all_names(configured: &[String]) -> BTreeSet<String> {
     let mut names: BTreeSet<String> = ["localhost", "127.0.0.1", "::1"].map(String::from).into();
-    // A machine's name that is no host name would only make the certificate fail.
-    let machine =
-        fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| fs::read_to_string("/etc/hostname"));
-    names.extend(machine.ok().map(|name| name.trim().to_ascii_lowercase()).filter(|name| is_host_name(name)));
+    names.extend(machine_name());
     names.extend(configured.iter().map(|name| normal_name(name)));
     names
+}
+
+/// The machine's name; `None` if it is no host name, which would only make a certificate fail.
+#[must_use]
+pub fn machine_name() -> Option<String> {
+    let name =
+        fs::read_to_string("/proc/sys/kernel/hostname").or_else(|_| fs::read_to_string("/etc/hostname"));
+    name.ok().map(|name| name.trim().to_ascii_lowercase()).filter(|name| is_host_name(name))
 }
 
 /// RFC 1123 §2.1.

@@ -1,6 +1,7 @@
 //! The server, put together: from a configuration to open doors, and back to closed ones.
 
 mod aws;
+mod mqtt;
 
 use crate::api;
 use crate::artifacts::serve::Downloads;
@@ -11,19 +12,17 @@ use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::engine::{Engine, EngineError, Running};
 use crate::listen::{self, BindError, Drained, ListenLimits, Listener, Shutdown};
-use crate::pki::client::{Authority, Clients};
+use crate::pki::client::Authority;
 use crate::pki::{self, PkiError, SERVER_FILE, SERVER_KEY_FILE};
 use crate::protocols::http::serve::{self as check_in, Doors};
-use crate::protocols::mqtt;
-use crate::protocols::mqtt::door::{Effects, Handler, Identity, Message, NotTaken, Occasion};
-use crate::protocols::mqtt::endpoint::Endpoint;
-use crate::protocols::mqtt::gate::{Certificates, TokenGate};
-use crate::protocols::mqtt::start::{self, Mqtt, StartError};
+use crate::protocols::mqtt::links::Links;
+use crate::protocols::mqtt::start::StartError;
 use crate::store::{Database, OpenError};
 use axum::Router;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use tokio::net::TcpListener;
 use updraft_core::time::Timestamp;
 
 /// Why the server did not start, or did not go on.
@@ -86,21 +85,8 @@ pub struct Addresses {
 pub struct Server {
     addresses: Addresses,
     listeners: Vec<(Listener, Router)>,
-    mqtt: Option<Mqtt<Silent>>,
+    mqtt: mqtt::Served,
     running: Running,
-}
-
-/// Takes no message: what clients of MQTT meet until their messages have a meaning.
-struct Silent;
-
-impl Handler for Silent {
-    async fn publish(&self, _: &Identity, _: &str, _: bytes::Bytes) -> Result<Effects, NotTaken> {
-        Err(NotTaken::Unavailable)
-    }
-
-    async fn subscribed(&self, _: &Identity, _: &str, _: Occasion) -> Vec<Message> {
-        Vec::new()
-    }
 }
 
 /// The server's certificate, and who makes those of devices.
@@ -145,15 +131,21 @@ impl Server {
             check_in::gate(&doors),
             downloads_max,
         ));
-        let handler = Arc::new(Silent);
-        let bus = open_bus(config, &auth, clock)?;
-        let mqtt = open_mqtt(config, &auth, &tls, clock, &handler, bus.clone()).await?;
-        let websocket = mqtt.as_ref().map(Mqtt::websocket).unwrap_or_default();
+        let device = listen::bind(config.device.listen, "[device] listen").await?;
+        let port = device.local_addr().map_err(ServeError::Address)?.port();
+        let links = Links {
+            signer: signer.clone(),
+            base_url: base_url(config, port).into(),
+            life: config.check_in.link_life.0,
+        };
+        let meaning = mqtt::Meaning::open(config, engine.clone(), &auth, clock, links)?;
+        let carrier = aws::Carrier { handler: meaning.handler.clone(), bus: meaning.bus.clone() };
+        let mqtt = mqtt::Served::open(config, &auth, &tls, clock, meaning).await?;
         let aws = aws::Doors {
             engine: engine.clone(),
             auth: auth.clone(),
             signer: signer.clone(),
-            topics: Arc::new(aws::Carrier { handler, bus }),
+            topics: Arc::new(carrier),
             books: Arc::new(aws::Lists::new(database.views()?)),
             artifacts: artifacts.clone(),
             credential_life: config.aws.credential_life.0,
@@ -161,7 +153,7 @@ impl Server {
         };
         let devices = check_in::router(doors)
             .merge(downloads.router())
-            .merge(websocket)
+            .merge(mqtt.websocket())
             .merge(aws::router(aws.clone()));
         let upload_limits = UploadLimits { bytes_max: config.artifacts.upload_bytes_max };
         let public_url = config.device.public_url.clone().unwrap_or_default();
@@ -170,30 +162,30 @@ impl Server {
             api::Parts { engine, database, artifacts, upload_limits, auth, authority, signer, public_url };
         let aws = aws::Doors { has_control_plane: true, ..aws };
         let operators = api::router(parts)?.merge(aws::router(aws));
-        Self::listen(config, tls, devices, operators, mqtt, running).await
+        Self::listen(config, device, tls, devices, operators, mqtt, running).await
     }
 
     async fn listen(
         config: &Config,
+        device: TcpListener,
         tls: Arc<rustls::ServerConfig>,
         devices: Router,
         operators: Router,
-        mqtt: Option<Mqtt<Silent>>,
+        mqtt: mqtt::Served,
         running: Running,
     ) -> Result<Self, ServeError> {
         let limits =
             ListenLimits { connections_max: config.device.connections_max, ..ListenLimits::default() };
-        let device = listen::bind(config.device.listen, "[device] listen").await?;
         let device = Listener::new(device, Some(tls), limits);
         let operator = listen::bind(config.operator.listen, "[operator] listen").await?;
         let operator = Listener::new(operator, None, ListenLimits::default());
-        let (mqtt_tls, mqtt_plain) = mqtt.as_ref().map(Mqtt::addresses).transpose()?.unzip();
+        let (mqtt_tls, mqtt_plain) = mqtt.addresses()?;
         let mut addresses = Addresses {
             device: device.local_addr().map_err(ServeError::Address)?,
             device_plain: None,
             operator: operator.local_addr().map_err(ServeError::Address)?,
             mqtt: mqtt_tls,
-            mqtt_plain: mqtt_plain.flatten(),
+            mqtt_plain,
         };
         let mut listeners = vec![(device, devices.clone()), (operator, operators)];
         if let Some(address) = config.device.plain_listen {
@@ -221,12 +213,10 @@ impl Server {
         for (listener, router) in listeners {
             serving.spawn(listener.serve_router(router, shutdown.clone()));
         }
-        if let Some(mqtt) = mqtt {
-            serving.spawn(async move {
-                mqtt.serve(shutdown).await;
-                Drained { cut: 0 }
-            });
-        }
+        serving.spawn(async move {
+            mqtt.serve(shutdown).await;
+            Drained { cut: 0 }
+        });
         while let Some(drained) = serving.join_next().await {
             match drained {
                 Ok(drained) if drained.cut > 0 => {
@@ -258,32 +248,17 @@ fn open_tls(config: &Config, now: Timestamp) -> Result<Tls, PkiError> {
     Ok(Tls { device, certificate, key, authority: own.authority })
 }
 
-/// What carries messages to devices, unless MQTT is not served here.
-fn open_bus(
-    config: &Config,
-    auth: &Auth,
-    clock: Clock,
-) -> Result<Option<Arc<mqtt::endpoint::Router<TokenGate>>>, ServeError> {
-    let section = &config.protocols.mqtt;
-    let gate = || TokenGate::new(auth.clone(), clock);
-    Ok(section.is_embedded().then(|| start::router(section, gate(), None)).transpose()?)
-}
-
-async fn open_mqtt(
-    config: &Config,
-    auth: &Auth,
-    tls: &Tls,
-    clock: Clock,
-    handler: &Arc<Silent>,
-    bus: Option<Arc<mqtt::endpoint::Router<TokenGate>>>,
-) -> Result<Option<Mqtt<Silent>>, ServeError> {
-    let section = &config.protocols.mqtt;
-    let Some(bus) = bus else { return Ok(None) };
-    let clients = Clients::open(&tls.authority, section.client_ca.as_deref())?;
-    let secured = Arc::new(pki::load(&tls.certificate, &tls.key, Some(&clients))?);
-    let endpoint = Endpoint::new(bus, handler.clone());
-    let certificates = Certificates::new(auth.clone(), clients, clock);
-    Ok(Some(Mqtt::open(section, endpoint, certificates, secured, auth).await?))
+/// What links begin with that leave by other ways than an answer to HTTP, where the device names no host: the configured
+/// URL, or the first name of the server under which a device could reach it.
+fn base_url(config: &Config, port: u16) -> String {
+    if let Some(url) = &config.device.public_url {
+        return url.clone();
+    }
+    let is_local = config.device.listen.ip().is_loopback();
+    let own = || pki::machine_name().filter(|_| !is_local).unwrap_or_else(|| "localhost".to_owned());
+    let host = config.device.names.first().cloned().unwrap_or_else(own);
+    let host = if host.contains(':') { format!("[{host}]") } else { host };
+    format!("https://{host}:{port}")
 }
 
 fn make_folder(path: &Path) -> Result<(), ServeError> {

@@ -26,6 +26,19 @@ impl<S: Store> Fleet<S> {
         self.index.releases_after(product, after).take(limit).cloned().collect()
     }
 
+    /// The newest release of whichever product that brings an artifact; `None` if none does.
+    #[must_use]
+    pub fn release_with(&self, sha256: &str) -> Option<Arc<Release>> {
+        self.index.releases_after(None, None).find(|release| release.artifact.sha256 == sha256).cloned()
+    }
+
+    /// The rollouts of tasks that name a device themselves, and are not retired.
+    #[must_use]
+    pub fn tasks_of(&self, device: &DeviceId) -> Vec<Rollout> {
+        let names = |rollout: &&Rollout| rollout.task().is_some_and(|task| task.devices.contains(device));
+        self.index.tasks().filter(names).cloned().collect()
+    }
+
     /// What is known of a device, if anything.
     ///
     /// # Errors

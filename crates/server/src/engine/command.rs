@@ -149,7 +149,8 @@ impl Engine {
     }
 }
 
-fn random_rollout_id() -> RolloutId {
+/// A rollout ID drawn at random.
+pub(crate) fn random_rollout_id() -> RolloutId {
     let mut bytes = [0; ID_RANDOM_CHARS];
     getrandom::fill(&mut bytes).expect("the system has a random source");
     let random = bytes.map(|byte| char::from(ID_ALPHABET[usize::from(byte % 32)]));

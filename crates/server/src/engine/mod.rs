@@ -5,7 +5,7 @@
 //! is durable; only last-seen times may lag, by [`PRESENCE_INTERVAL`].
 
 pub mod clock;
-mod command;
+pub(crate) mod command;
 pub mod hot;
 pub mod presence;
 pub(crate) mod thread;
@@ -218,8 +218,12 @@ impl Engine {
         self.run(None, command).await
     }
 
-    /// Runs a command that brings a word of a device: "nothing to do", said to it before, no longer holds.
-    async fn word_of<T: Send + 'static>(
+    /// Runs a command that brings a word of a device, which is loaded with its batch: "nothing to do", said to it before, no
+    /// longer holds.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn word_of<T: Send + 'static>(
         &self,
         device: DeviceId,
         command: impl FnOnce(

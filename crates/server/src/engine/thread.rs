@@ -78,7 +78,8 @@ impl Worker {
                 }
             }
         }
-        let devices: Vec<_> = check_ins.iter().map(|(check_in, _)| check_in.device.clone()).collect();
+        let speakers = check_ins.iter().map(|(check_in, _)| &check_in.device).chain(&heard);
+        let devices: Vec<_> = speakers.cloned().collect();
         // A failure here shows again in each verb, which loads what is missing and tells its caller.
         if let Err(error) = self.fleet.load(&devices) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot load a batch");

@@ -12,6 +12,7 @@ pub(super) use crate::protocols::aws::door::Doors;
 use crate::protocols::aws::failure::{Exception, Failure};
 use crate::protocols::aws::topics::{self, Said, Speaker, Topics};
 use crate::protocols::mqtt::door::{Bus, Handler, Identity, Message, NotTaken};
+use crate::protocols::mqtt::topic::may_publish;
 use crate::store::Views;
 
 /// The routes.
@@ -23,8 +24,8 @@ pub(super) fn router(doors: Doors) -> axum::Router {
 pub(super) struct Carrier<H, B> {
     /// Gives messages their meaning.
     pub(super) handler: Arc<H>,
-    /// Carries what came of them; without it nobody listens.
-    pub(super) bus: Option<Arc<B>>,
+    /// Carries what came of them.
+    pub(super) bus: Arc<B>,
 }
 
 impl<H: Handler, B: Bus> Topics for Carrier<H, B> {
@@ -35,6 +36,9 @@ impl<H: Handler, B: Bus> Topics for Carrier<H, B> {
                 Speaker::Application(name) => Identity::Application { name },
             };
             let topics::Message { topic, payload } = message;
+            if !may_publish(&from, &topic) {
+                return Err(topics::NotTaken::Forbidden);
+            }
             let effects =
                 self.handler.publish(&from, &topic, payload).await.map_err(|not_taken| match not_taken {
                     NotTaken::Forbidden => topics::NotTaken::Forbidden,
@@ -42,9 +46,7 @@ impl<H: Handler, B: Bus> Topics for Carrier<H, B> {
                 })?;
             let mut said = Vec::with_capacity(effects.replies.len() + effects.published.len());
             for message in effects.published {
-                if let Some(bus) = &self.bus {
-                    bus.publish(message.clone());
-                }
+                self.bus.publish(message.clone());
                 said.push(message);
             }
             said.extend(effects.replies);

@@ -324,7 +324,7 @@ impl Server {
         let link = |assignment: &Assignment| {
             let device = said.device.to_string();
             let sha256 = assignment.release.artifact.sha256.clone();
-            Link { device, job: check_in::job(assignment), sha256 }.url()
+            Link { device, job: update::job(assignment), sha256 }.url()
         };
         let json = match &request.content {
             Content::Ioto(_) => match check_in::ioto_answer(offer, link) {
@@ -392,7 +392,7 @@ impl Server {
         };
         let image = truth.image(&link.sha256);
         match (open, image) {
-            (Some(open), Some(image)) if check_in::job(&open) == link.job => {
+            (Some(open), Some(image)) if update::job(&open) == link.job => {
                 let start = usize::try_from(offset).unwrap_or(usize::MAX).min(image.bytes.len());
                 let bytes = image.bytes[start..].to_vec();
                 let etag = link.sha256;
@@ -413,7 +413,7 @@ impl Answer {
 impl Told {
     fn of(assignment: &Assignment) -> Self {
         Self {
-            job: check_in::job(assignment),
+            job: update::job(assignment),
             version: assignment.release.version.to_string(),
             goes_back: assignment.downgrade == Downgrade::Allowed,
         }

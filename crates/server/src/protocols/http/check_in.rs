@@ -1,19 +1,16 @@
 //! Check-in bodies to the domain's reports, and offers to answers. Pure.
 
+use crate::update;
 use serde::Deserialize;
 use std::borrow::Cow;
 use updraft_core::attributes::{Attributes, Value};
 use updraft_core::fleet::{Assignment, Offer};
 use updraft_core::id::DeviceId;
 use updraft_core::report::{Description, Progress, Report, Word};
-use updraft_core::rollout::Downgrade;
 use updraft_core::state::FailureReason;
-use updraft_wire::check_in::{CheckInAnswer, Reason, UpdateState, UpdateStatus};
-use updraft_wire::manifest::{ArtifactEntry, MANIFEST_FORMAT, Manifest, VERSION_BYTES_MAX};
+use updraft_wire::check_in::{CheckInAnswer, UpdateStatus};
+use updraft_wire::manifest::{Manifest, VERSION_BYTES_MAX};
 use updraft_wire::{JobId, ioto};
-
-/// The name of a release's one artifact in its manifest.
-pub const IMAGE: &str = "image";
 
 /// Why a body is no check-in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -85,7 +82,7 @@ pub fn native(body: &[u8]) -> Result<Said, Malformed> {
     }
     let ended =
         body.update.as_ref().filter(|update| update.state.is_settled()).map(|update| update.job.clone());
-    let progress = body.update.map(progress).transpose()?;
+    let progress = body.update.map(update::progress);
     let description = describe(&body.product, &body.version, Some(body.boot), attributes)?;
     let device = body.id.parse().map_err(|error| field("id", error))?;
     Ok(Said { device, report: Report { description: Some(description), progress }, ended })
@@ -131,7 +128,7 @@ pub fn ioto_report(body: &[u8]) -> Result<(DeviceId, Progress), Malformed> {
     } else {
         (Word::Failed(FailureReason::InstallFailed), "the apply script failed")
     };
-    let rollout = rollout_of(&job)?;
+    let rollout = update::rollout_of(&job);
     Ok((device, Progress { rollout, attempt: job.attempt(), word, percent: None, detail: detail.to_owned() }))
 }
 
@@ -152,74 +149,6 @@ fn describe(
     Ok(Description { product, version: version.to_owned(), boot, attributes })
 }
 
-fn rollout_of(job: &JobId) -> Result<updraft_core::id::RolloutId, Malformed> {
-    job.rollout().parse().map_err(|error| field("job", error))
-}
-
-fn progress(status: UpdateStatus) -> Result<Progress, Malformed> {
-    let reason = status.reason.map(failure_reason);
-    let word = match status.state {
-        UpdateState::Downloading => Word::Downloading,
-        UpdateState::Downloaded => Word::Downloaded,
-        UpdateState::Installing => Word::Installing,
-        UpdateState::Rebooting => Word::Rebooting,
-        UpdateState::Trial => Word::Trial,
-        UpdateState::Succeeded => Word::Succeeded,
-        UpdateState::Failed => Word::Failed(reason.unwrap_or(FailureReason::InstallFailed)),
-        UpdateState::RolledBack => Word::Failed(FailureReason::RolledBack),
-        UpdateState::Rejected => Word::Rejected,
-    };
-    Ok(Progress {
-        rollout: rollout_of(&status.job)?,
-        attempt: status.job.attempt(),
-        word,
-        percent: status.progress.map(|percent| percent.min(100)),
-        detail: status.detail.unwrap_or_default(),
-    })
-}
-
-/// The table from the wire's reasons to the domain's.
-fn failure_reason(reason: Reason) -> FailureReason {
-    match reason {
-        Reason::InsufficientStorage => FailureReason::InsufficientStorage,
-        Reason::OutOfMemory => FailureReason::OutOfMemory,
-        Reason::ConnectionLost => FailureReason::ConnectionLost,
-        Reason::IntegrityCheckFailed => FailureReason::IntegrityCheckFailed,
-        // A device that refuses to go back says `rejected`; should it say `failed`, nothing will change by itself.
-        Reason::UnsupportedPackage | Reason::Downgrade => FailureReason::UnsupportedPackage,
-        Reason::InvalidUri => FailureReason::InvalidUri,
-        Reason::InstallFailed => FailureReason::InstallFailed,
-        Reason::UnsupportedProtocol => FailureReason::UnsupportedProtocol,
-        Reason::Cancelled => FailureReason::Cancelled,
-        Reason::Deferred => FailureReason::Deferred,
-        Reason::RolledBack => FailureReason::RolledBack,
-    }
-}
-
-/// The job ID of an assignment.
-#[must_use]
-pub fn job(assignment: &Assignment) -> JobId {
-    JobId::new(assignment.rollout.as_str(), assignment.attempt)
-        .expect("rollout IDs and attempts of the domain are within the job ID's limits")
-}
-
-/// The manifest of an assignment.
-#[must_use]
-pub fn manifest(assignment: &Assignment) -> Manifest {
-    let release = &assignment.release;
-    Manifest {
-        format: MANIFEST_FORMAT,
-        product: release.product.to_string(),
-        version: release.version.to_string(),
-        artifacts: vec![ArtifactEntry {
-            name: IMAGE.to_owned(),
-            size: release.artifact.size,
-            sha256: release.artifact.sha256.clone(),
-            md5: Some(release.artifact.md5.clone()),
-        }],
-    }
-}
-
 /// The native answer. `link` makes the link for an assignment.
 #[must_use]
 pub fn native_answer(
@@ -230,12 +159,7 @@ pub fn native_answer(
 ) -> CheckInAnswer {
     let assignment = match offer {
         Offer::Nothing { .. } => None,
-        Offer::Assigned(assignment) => Some(updraft_wire::Assignment {
-            job: job(assignment),
-            manifest: manifest(assignment),
-            links: vec![link(assignment)],
-            allow_downgrade: assignment.downgrade == Downgrade::Allowed,
-        }),
+        Offer::Assigned(assignment) => Some(update::assignment(assignment, link(assignment))),
     };
     CheckInAnswer { next_check_in_s, assignment, noted }
 }
@@ -248,7 +172,7 @@ pub fn ioto_answer(offer: &Offer, link: impl FnOnce(&Assignment) -> String) -> O
         Offer::Assigned(assignment) => Some(ioto::Offer {
             url: link(assignment),
             checksum: assignment.release.artifact.sha256.clone(),
-            update: job(assignment).to_string(),
+            update: update::job(assignment).to_string(),
             version: assignment.release.version.to_string(),
         }),
     }

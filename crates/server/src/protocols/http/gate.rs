@@ -33,7 +33,7 @@ impl Gatekeeper for Gate {
         let device: DeviceId = device.parse().ok()?;
         let assignment = self.engine.assigned(device).await.ok()??;
         let is_for_it = assignment.release.artifact.sha256 == sha256.to_string();
-        is_for_it.then(|| super::check_in::job(&assignment).to_string())
+        is_for_it.then(|| crate::update::job(&assignment).to_string())
     }
 
     async fn admit(&self, claims: &LinkClaims, request: DownloadRequest) -> Admission {

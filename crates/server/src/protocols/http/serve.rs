@@ -284,7 +284,7 @@ impl Doors {
                 .parse::<Digest>()
                 .expect("artifacts are named by digests"),
             device: device.to_string(),
-            job: check_in::job(assignment).to_string(),
+            job: crate::update::job(assignment).to_string(),
             expires: now_s + self.config.link_life.0.as_secs(),
             net: entry.peer.filter(|_| self.bind_links_to_address).map(|peer| peer.address.ip().into()),
             close,

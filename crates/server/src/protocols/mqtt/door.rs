@@ -94,4 +94,7 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Whether a device is connected here, as far as is known: no reason to work for one that is not.
     fn is_connected(&self, device: &DeviceId) -> bool;
+
+    /// The devices connected here, as far as is known, in any order.
+    fn connected(&self) -> Vec<DeviceId>;
 }

@@ -2,10 +2,14 @@
 //!
 //! [`door`] is the line between the two halves: on one side what carries messages, on the other what they mean.
 
+pub mod adapter;
 pub mod config;
 pub mod door;
 pub mod endpoint;
 pub mod gate;
+pub mod jobs;
+pub mod links;
+pub mod replica;
 pub mod shadow;
 pub mod start;
 pub mod topic;

@@ -186,9 +186,11 @@ impl<G: Gate> Router<G> {
         }
     }
 
-    /// Sends a message to one session alone, subscribed or not; if it subscribed, as its subscription asks.
+    /// Sends a message to one session alone, subscribed or not; if it subscribed, as its subscription asks. Called by its own
+    /// connection, which looks at the queue next: there is nobody to wake.
     pub(super) fn reply(&self, session: &Session, message: Message, unsubscribed_qos: QoS) {
         let mut state = session.lock();
+        state.waker = None;
         let matched =
             matched(&state.subscriptions, &message.topic, Publisher::Another).unwrap_or_else(|| Matched {
                 qos: unsubscribed_qos,
@@ -232,5 +234,15 @@ impl<G: Gate> Bus for Router<G> {
     fn is_connected(&self, device: &DeviceId) -> bool {
         let session = self.registry.get(&SessionKey::Device(device.clone()));
         session.is_some_and(|session| session.lock().presence == Presence::Connected)
+    }
+
+    fn connected(&self) -> Vec<DeviceId> {
+        let sessions = (0..self.registry.shards()).flat_map(|shard| self.registry.shard_sessions(shard));
+        let connected = sessions.filter(|session| session.lock().presence == Presence::Connected);
+        let device = |session: Arc<Session>| match &session.key {
+            SessionKey::Device(id) => Some(id.clone()),
+            SessionKey::Application { .. } => None,
+        };
+        connected.filter_map(device).collect()
     }
 }

@@ -1,0 +1,331 @@
+//! What the messages mean: topics to the pure adapters, within the engine's batches, and hints to notifications.
+
+use super::door::{Bus, Effects, Handler, Identity, Message, NotTaken, Occasion};
+use super::endpoint::matches;
+use super::jobs::{self, Told};
+use super::links::Links;
+use super::replica::{self, Desk};
+use super::shadow;
+use super::topic::Route;
+use crate::engine::command::random_rollout_id;
+use crate::engine::{Engine, EngineError, Listener};
+use crate::store::SqliteStore;
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::mpsc;
+use updraft_core::fleet::{Error, Fleet};
+use updraft_core::id::DeviceId;
+use updraft_core::report::Report;
+use updraft_core::shadow::ShadowName;
+use updraft_core::time::Timestamp;
+use updraft_wire::jobs::Topic as Jobs;
+use updraft_wire::replica::Topic as Replica;
+
+/// Hints that may wait. What is beyond is dropped: a look over all connected devices finds what a hint would have said.
+const HINTS_MAX: usize = 16_384;
+/// Hints worked on at once, so that the engine finds several in one batch.
+const HINTS_AT_ONCE: usize = 128;
+/// How often it is asked whether something has changed for connected devices at large.
+const PATROL_INTERVAL: Duration = Duration::from_secs(5);
+/// Devices of a patrol between two pauses.
+const PATROL_SLICE: usize = 200;
+/// The pause after a slice: at most 2,000 devices a second, so that a rollout that moves on and on costs the engine little.
+const PATROL_PAUSE: Duration = Duration::from_millis(100);
+
+/// The handler of all messages, over what carries them.
+pub struct Adapter<B> {
+    engine: Engine,
+    bus: Arc<B>,
+    links: Links,
+    /// What connected devices were told of their jobs, and of which work in a delta; those with nothing are left out.
+    told: Mutex<HashMap<DeviceId, Known>>,
+    hints: mpsc::Sender<DeviceId>,
+}
+
+/// What a device was told.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Known {
+    jobs: Told,
+    work: Told,
+}
+
+/// The hints that an adapter has taken in; see [`Adapter::run`].
+pub struct Hints(mpsc::Receiver<DeviceId>);
+
+impl<B: Bus> Adapter<B> {
+    /// An adapter that the engine tells of changes from now on. [`Adapter::run`] must run for anything to come of them.
+    #[must_use]
+    pub fn new(engine: Engine, bus: Arc<B>, links: Links) -> (Arc<Self>, Hints) {
+        let (hints, taken) = mpsc::channel(HINTS_MAX);
+        let adapter = Arc::new(Self { engine, bus, links, told: Mutex::default(), hints });
+        let listener: Arc<dyn Listener> = adapter.clone();
+        adapter.engine.listen(Arc::downgrade(&listener));
+        (adapter, Hints(taken))
+    }
+
+    /// Tells connected devices what has changed for them. Never ends; drop it to stop.
+    pub async fn run(self: Arc<Self>, hints: Hints) {
+        let mut hints = hints.0;
+        let notices = stream::poll_fn(|context| hints.poll_recv(context))
+            .map(|device| self.notice(device))
+            .buffer_unordered(HINTS_AT_ONCE)
+            .for_each(|()| std::future::ready(()));
+        tokio::join!(notices, self.patrol());
+    }
+
+    /// Looks at all connected devices whenever something has changed at large: hints may be lost.
+    async fn patrol(&self) {
+        let mut seen = self.engine.generation();
+        loop {
+            tokio::time::sleep(PATROL_INTERVAL).await;
+            let generation = self.engine.generation();
+            if generation == seen {
+                continue;
+            }
+            seen = generation;
+            for slice in self.bus.connected().chunks(PATROL_SLICE) {
+                for device in slice {
+                    // Full: the hint is dropped, and the next patrol comes.
+                    let _ = self.hints.try_send(device.clone());
+                }
+                tokio::time::sleep(PATROL_PAUSE).await;
+            }
+            self.forget_absent();
+        }
+    }
+
+    /// Forgets what devices were told that are no longer here.
+    fn forget_absent(&self) {
+        self.lock().retain(|device, _| self.bus.is_connected(device));
+    }
+
+    /// Tells one device what it has not been told.
+    async fn notice(&self, device: DeviceId) {
+        if !self.bus.is_connected(&device) {
+            return;
+        }
+        let known = self.lock().get(&device).cloned().unwrap_or_default();
+        let (links, id) = (self.links.clone(), device.clone());
+        let look =
+            self.engine.word_of(device.clone(), move |fleet, now| look(fleet, now, &id, &known, &links));
+        match look.await {
+            Ok((messages, told)) => {
+                messages.into_iter().for_each(|message| self.bus.publish(message));
+                self.tell(device, |known| *known = Known { jobs: told.clone(), work: told });
+            }
+            Err(error) => {
+                tracing::debug!(error = &error as &dyn std::error::Error, %device, "a hint came to nothing");
+            }
+        }
+    }
+
+    fn tell(&self, device: DeviceId, change: impl FnOnce(&mut Known)) {
+        let mut told = self.lock();
+        let known = told.entry(device.clone()).or_default();
+        change(known);
+        if known.jobs.is_empty() && known.work.is_empty() {
+            told.remove(&device);
+        }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<DeviceId, Known>> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn on_jobs(&self, who: Identity, device: DeviceId, topic: String, payload: Bytes) -> Taken {
+        let (links, id) = (self.links.clone(), device.clone());
+        let handled = self.engine.word_of(device.clone(), move |fleet, now| {
+            let Some((_, topic)) = Jobs::parse(&topic) else { return Ok(None) };
+            if !greet(fleet, now, &id, &who)? {
+                return Ok(None);
+            }
+            jobs::handle(fleet, now, &id, topic, &payload, &links).map(Some)
+        });
+        let handled = handled.await.map_err(|error| not_taken(&error))?.ok_or(NotTaken::Forbidden)?;
+        if let Some(told) = handled.told {
+            self.tell(device, |known| known.jobs = told);
+        }
+        Ok(handled.effects)
+    }
+
+    async fn on_replica(&self, who: Identity, device: DeviceId, topic: Replica, payload: Bytes) -> Taken {
+        let (links, new_rollout) = (self.links.clone(), random_rollout_id());
+        let handled = self.engine.word_of(device.clone(), move |fleet, now| {
+            if !greet(fleet, now, &device, &who)? {
+                return Ok(None);
+            }
+            let (device, who, links) = (&device, &who, &links);
+            Desk { fleet, now, device, who, links, new_rollout }.handle(topic, &payload).map(Some)
+        });
+        handled.await.map_err(|error| not_taken(&error))?.ok_or(NotTaken::Forbidden)
+    }
+
+    async fn on_shadow(
+        &self,
+        who: Identity,
+        device: DeviceId,
+        route: shadow::Route,
+        payload: Bytes,
+    ) -> Taken {
+        let (links, new_rollout) = (self.links.clone(), random_rollout_id());
+        let handled = self.engine.word_of(device.clone(), move |fleet, now| {
+            if !greet(fleet, now, &device, &who)? {
+                return Ok(None);
+            }
+            let effects = shadow::handle(fleet, now, &device, &route, &payload)?;
+            let is_description = route.name.is_classic()
+                && route.operation == crate::shadow::Operation::Update
+                && matches!(who, Identity::Device { .. });
+            if is_description {
+                let (device, who, links) = (&device, &who, &links);
+                Desk { fleet, now, device, who, links, new_rollout }.report(None)?;
+            }
+            Ok(Some(effects))
+        });
+        handled.await.map_err(|error| not_taken(&error))?.ok_or(NotTaken::Forbidden)
+    }
+
+    /// What a device must hear that begins, or begins again, to listen to its deltas.
+    async fn missed(
+        &self,
+        who: Identity,
+        device: DeviceId,
+        occasion: Occasion,
+        filter: &str,
+    ) -> Vec<Message> {
+        let is_for = |topic: &str| matches(filter, topic);
+        let wants_delta = is_for(&replica::delta_topic(&device));
+        let wants_shadow = occasion == Occasion::Resumed
+            && is_for(&format!(
+                "{}/update/delta",
+                crate::shadow::topic_prefix(&device, &ShadowName::CLASSIC)
+            ));
+        let wants_jobs =
+            is_for(&Jobs::Notify.name(device.as_str())) || is_for(&Jobs::NotifyNext.name(device.as_str()));
+        if !(wants_delta || wants_shadow || wants_jobs) {
+            return Vec::new();
+        }
+        let filter = filter.to_owned();
+        let (links, id, new_rollout) = (self.links.clone(), device.clone(), random_rollout_id());
+        let found = self.engine.word_of(device.clone(), move |fleet, now| {
+            if !greet(fleet, now, &id, &who)? {
+                return Ok((Vec::new(), Told::default()));
+            }
+            let mut messages = Vec::new();
+            if wants_delta {
+                let (device, who, links) = (&id, &who, &links);
+                messages.extend(replica::delta(&mut Desk { fleet, now, device, who, links, new_rollout })?);
+            }
+            if wants_shadow && let Some(kept) = fleet.shadow(&id, &ShadowName::CLASSIC)? {
+                let event = crate::shadow::delta(now, &kept, None);
+                messages.extend(shadow::messages(&id, &ShadowName::CLASSIC, event.into_iter().collect()));
+            }
+            let pending = fleet.pending(now, &id)?;
+            if wants_jobs && occasion == Occasion::Resumed {
+                let missed = jobs::notifications(fleet, now, &id, &Told::default(), &pending, &links);
+                messages.extend(missed.into_iter().filter(|message| matches(&filter, &message.topic)));
+            }
+            Ok((messages, Told::of(&pending)))
+        });
+        match found.await {
+            Ok((messages, told)) => {
+                self.tell(device, |known| {
+                    if wants_jobs {
+                        known.jobs = told.clone();
+                    }
+                    if wants_delta {
+                        known.work = told;
+                    }
+                });
+                messages
+            }
+            Err(error) => {
+                tracing::warn!(
+                    error = &error as &dyn std::error::Error,
+                    "a device was not told what it missed"
+                );
+                Vec::new()
+            }
+        }
+    }
+}
+
+type Taken = Result<Effects, NotTaken>;
+
+impl<B: Bus> Handler for Adapter<B> {
+    async fn publish(&self, from: &Identity, topic: &str, payload: Bytes) -> Taken {
+        let route = Route::parse(topic).ok_or(NotTaken::Forbidden)?;
+        let device: DeviceId = route.device().parse().map_err(|_| NotTaken::Forbidden)?;
+        match route {
+            Route::Jobs { .. } => self.on_jobs(from.clone(), device, topic.to_owned(), payload).await,
+            Route::Replica { topic, .. } => self.on_replica(from.clone(), device, topic, payload).await,
+            Route::Shadow { levels, .. } => {
+                let route = shadow::Route::parse(levels).ok_or(NotTaken::Forbidden)?;
+                self.on_shadow(from.clone(), device, route, payload).await
+            }
+        }
+    }
+
+    async fn subscribed(&self, who: &Identity, filter: &str, occasion: Occasion) -> Vec<Message> {
+        match who {
+            Identity::Device { id, .. } => self.missed(who.clone(), id.clone(), occasion, filter).await,
+            // Of many devices, an application asks for what it wants.
+            Identity::Application { .. } => Vec::new(),
+        }
+    }
+}
+
+impl<B: Bus> Listener for Adapter<B> {
+    fn notify(&self, device: &DeviceId) {
+        if self.bus.is_connected(device) {
+            // Full: the hint is dropped, and the next patrol comes.
+            let _ = self.hints.try_send(device.clone());
+        }
+    }
+}
+
+fn not_taken(error: &EngineError) -> NotTaken {
+    tracing::warn!(error = error as &dyn std::error::Error, "a message was not taken");
+    NotTaken::Unavailable
+}
+
+/// Makes a device known that has come for the first time, and refuses one that is of another product than the credential
+/// it came with. Whether it may go on.
+fn greet(
+    fleet: &mut Fleet<SqliteStore>,
+    now: Timestamp,
+    id: &DeviceId,
+    who: &Identity,
+) -> Result<bool, Error> {
+    let Identity::Device { product, .. } = who else { return Ok(true) };
+    if let Some(known) = fleet.device(id)? {
+        return Ok(product.as_ref().is_none_or(|product| known.product == *product));
+    }
+    let report =
+        Report { description: replica::unknown_device(id.as_str(), product.as_ref()), progress: None };
+    fleet.report(now, id, &report)?;
+    Ok(true)
+}
+
+/// What a device must be told, and what it then knows.
+fn look(
+    fleet: &mut Fleet<SqliteStore>,
+    now: Timestamp,
+    id: &DeviceId,
+    known: &Known,
+    links: &Links,
+) -> Result<(Vec<Message>, Told), Error> {
+    let pending = fleet.pending(now, id)?;
+    let told = Told::of(&pending);
+    let mut messages = jobs::notifications(fleet, now, id, &known.jobs, &pending, links);
+    if told != known.work && !told.is_empty() {
+        let who = Identity::Device { id: id.clone(), product: None };
+        let new_rollout = random_rollout_id();
+        let mut desk = Desk { fleet, now, device: id, who: &who, links, new_rollout };
+        messages.extend(replica::delta(&mut desk)?);
+    }
+    Ok((messages, told))
+}
