@@ -11,6 +11,7 @@ mod folder;
 mod last_seen;
 mod row;
 mod schema;
+mod sessions;
 mod snapshot;
 mod sqlite;
 mod tokens;
@@ -19,6 +20,7 @@ mod views;
 pub use folder::DATABASE_FILE;
 pub use last_seen::PAGE_DEVICES;
 pub use schema::MigrateError;
+pub use sessions::Sessions;
 pub use snapshot::SnapshotError;
 pub use sqlite::SqliteStore;
 pub use tokens::{TokenForm, TokenKind, TokenRow, Tokens};
@@ -204,6 +206,14 @@ impl Database {
     /// [`OpenError::Open`].
     pub fn tokens(&self) -> Result<Tokens, OpenError> {
         Ok(Tokens::new(self.clone(), self.connection(SIDE_CACHE_KIB)?))
+    }
+
+    /// MQTT sessions.
+    ///
+    /// # Errors
+    /// [`OpenError::Open`].
+    pub fn sessions(&self) -> Result<Sessions, OpenError> {
+        Ok(Sessions::new(self.clone(), self.connection(SIDE_CACHE_KIB)?))
     }
 
     /// The data folder; `None` in memory.

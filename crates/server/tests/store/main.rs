@@ -6,5 +6,6 @@ mod contract;
 mod crash;
 mod fleet;
 mod folder;
+mod sessions;
 mod tokens;
 mod views;

@@ -152,3 +152,14 @@ CREATE TABLE token (
     revoked INTEGER,
     note    TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- MQTT sessions that outlive their connection. `name` is the device, or the operator whose program it is; a device has one,
+-- so its `client` is empty. `subscriptions` is a JSON list.
+CREATE TABLE session (
+    kind          TEXT    NOT NULL CHECK (kind IN ('device', 'application')),
+    name          TEXT    NOT NULL,
+    client        TEXT    NOT NULL,
+    expiry        INTEGER NOT NULL,
+    subscriptions TEXT    NOT NULL,
+    PRIMARY KEY (kind, name, client)
+) STRICT, WITHOUT ROWID;

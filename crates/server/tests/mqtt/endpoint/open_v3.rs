@@ -138,7 +138,7 @@ async fn will_message() {
 #[tokio::test(start_paused = true)]
 async fn zero_length_client_id() {
     let stage = Stage::open();
-    let nameless = hello(Version::V3, "").with(|connect| connect.username = None);
+    let nameless = hello(Version::V3, "").with(|connect| (connect.username, connect.password) = (None, None));
     let (_, got) = stage.try_connect(&nameless.clone().lasting()).await;
     assert!(matches!(got, Got::Connack { code: 2, .. }));
     let (mut one, _) = stage.connect(&nameless).await;
