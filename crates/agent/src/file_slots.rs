@@ -74,6 +74,21 @@ impl FileSlots {
         &self.torn
     }
 
+    /// Says what is being written into a slot, where that was not known when the writing began.
+    ///
+    /// # Errors
+    /// Any failure of the storage; [`SlotError::OutOfOrder`] unless the slot is being written.
+    pub fn describe(
+        &mut self,
+        storage: &mut dyn Storage,
+        slot: SlotName,
+        manifest: Manifest,
+    ) -> Result<(), SlotError> {
+        let writing = self.record(slot).filter(|record| record.state == SlotState::Writing).cloned();
+        let record = writing.ok_or(SlotError::OutOfOrder { slot })?;
+        self.put(storage, slot, SlotRecord { manifest: Some(manifest), ..record })
+    }
+
     fn adopt_factory_slot(&mut self, storage: &mut dyn Storage, version: &str) -> Result<(), SlotError> {
         let Some(slot) = self.linked(storage)? else { return Ok(()) };
         let record = SlotRecord {

@@ -31,3 +31,4 @@ pub mod transport;
 pub mod trial;
 pub mod updater;
 pub mod verbs;
+pub mod zerynth;

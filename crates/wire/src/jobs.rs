@@ -10,7 +10,9 @@ mod tests;
 mod topic;
 
 pub use body::*;
-pub use document::{FotaDocument, OPERATION_FOTA, OPERATION_UPDATE, UpdateDocument, detail, heard, said};
+pub use document::{
+    FotaDocument, OPERATION_FOTA, OPERATION_UPDATE, UpdateDocument, detail, failure, heard, said,
+};
 pub use topic::{NEXT, ROOT, Topic};
 
 use serde::{Deserialize, Serialize};

@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use updraft_wire::jobs::{
     DescribeRequest, Details, Execution, ExecutionReply, NEXT, OPERATION_UPDATE, Rejected, RejectedCode,
-    Status, Topic, UpdateDocument, UpdateReply, UpdateRequest, detail, said,
+    Status, Topic, UpdateDocument, UpdateReply, UpdateRequest, failure, said,
 };
 use updraft_wire::replica::Verdict;
-use updraft_wire::{Assignment, CheckIn, CheckInAnswer, JobId, UpdateStatus};
+use updraft_wire::{Assignment, CheckIn, CheckInAnswer, JobId, Reason, UpdateStatus};
 
 /// Most tries to say one thing of a job that others change at the same time.
 const TRIES_MAX: u32 = 3;
@@ -142,8 +142,7 @@ impl Jobs {
                     return Ok(Some(*assignment));
                 }
                 Fit::Not(status, why) => {
-                    let reason = (detail::REASON.to_owned(), "unsupported_package".to_owned());
-                    let details = Details::from([reason, (detail::DETAIL.to_owned(), why)]);
+                    let details = failure(Reason::UnsupportedPackage, &why);
                     // The next description shows what became of it, accepted or not.
                     let _ = self.update_execution(link, &job_id, number, version, status, details)?;
                 }

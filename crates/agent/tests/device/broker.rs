@@ -38,12 +38,20 @@ pub(crate) enum Reaction {
     HangUp,
 }
 
+/// A job of another kind than ours.
+struct Foreign {
+    name: String,
+    document: Value,
+    status: Status,
+    version: i64,
+}
+
 type Reactions = Box<dyn FnMut(&Said) -> Reaction + Send>;
 
 struct State {
     assignment: Option<Assignment>,
-    /// Jobs before ours, by name and document.
-    foreign: Vec<(String, Value)>,
+    /// Jobs before ours.
+    foreign: Vec<Foreign>,
     execution: (Status, i64),
     ended: Option<UpdateStatus>,
     said: Vec<Said>,
@@ -122,7 +130,9 @@ impl Broker {
 
     /// Puts another's job before ours.
     pub(crate) fn put_before(&self, name: &str, document: Value) {
-        self.state().foreign.push((name.to_owned(), document));
+        let name = name.to_owned();
+        self.state().foreign.push(Foreign { name, document, status: Status::Queued, version: 1 });
+        self.push(&jobs::Topic::Notify.name(DEVICE), b"{}");
     }
 
     /// Takes the assignment back, and hints.
@@ -388,8 +398,8 @@ impl State {
             execution_number: Some(number),
             job_document: Some(document),
         };
-        if let Some((name, document)) = self.foreign.first() {
-            return Some(execution(name, (Status::Queued, 1), 1, document.clone()));
+        if let Some(Foreign { name, document, status, version }) = self.foreign.first() {
+            return Some(execution(name, (*status, *version), 1, document.clone()));
         }
         let assignment = self.assignment.clone().filter(|_| !self.execution.0.is_terminal())?;
         let (job, number) = (assignment.job.rollout().to_owned(), i64::from(assignment.job.attempt()));
@@ -412,6 +422,22 @@ impl State {
                 vec![(topic, found.map_or(json!({}), |found| json!({"execution": found})))]
             }
             Some((_, Topic::Update(job))) => self.usual_job_update(job, said),
+            Some((_, Topic::Get)) => {
+                let next = self.execution().map(|execution| {
+                    let mut summary = serde_json::to_value(&execution).unwrap();
+                    summary["executionNumber"] = json!(1);
+                    (execution.status, summary)
+                });
+                let of = |status| {
+                    next.iter()
+                        .filter(|(held, _)| *held == status)
+                        .map(|(_, summary)| summary.clone())
+                        .collect()
+                };
+                let (begun, queued): (Vec<_>, Vec<_>) = (of(Status::InProgress), of(Status::Queued));
+                let topic = Topic::GetReply(Verdict::Accepted).name(DEVICE);
+                vec![(topic, json!({"inProgressJobs": begun, "queuedJobs": queued}))]
+            }
             _ => Vec::new(),
         }
     }
@@ -420,9 +446,13 @@ impl State {
         use jobs::Topic;
         use replica::Verdict;
         let request: UpdateRequest = serde_json::from_value(said.body.clone()).unwrap();
-        if self.foreign.first().is_some_and(|(name, _)| name == job) {
-            self.foreign.remove(0);
-            return vec![(Topic::UpdateReply(job, Verdict::Accepted).name(DEVICE), json!({}))];
+        if let Some(foreign) = self.foreign.first_mut().filter(|foreign| foreign.name == job) {
+            (foreign.status, foreign.version) = (request.status, foreign.version + 1);
+            let state =
+                json!({"status": foreign.status, "statusDetails": {}, "versionNumber": foreign.version});
+            self.foreign.retain(|foreign| !foreign.status.is_terminal());
+            let topic = Topic::UpdateReply(job, Verdict::Accepted).name(DEVICE);
+            return vec![(topic, json!({"executionState": state}))];
         }
         let state =
             json!({"status": self.execution.0, "statusDetails": {}, "versionNumber": self.execution.1});

@@ -12,3 +12,4 @@ mod mqtt;
 mod script;
 mod stub;
 mod tls;
+mod zerynth;

@@ -115,6 +115,15 @@ pub fn said(update: &UpdateStatus, version: &str) -> (Status, Details) {
     (status, details.collect())
 }
 
+/// The details of a failure or a refusal.
+#[must_use]
+pub fn failure(reason: Reason, why: &str) -> Details {
+    let details = [(detail::REASON, word(reason)), (detail::DETAIL, Some(why.to_owned()))];
+    let details =
+        details.into_iter().filter_map(|(name, value)| Some((name.to_owned(), printable(&value?)?)));
+    details.collect()
+}
+
 /// What a device's word in Jobs says of its update; `None` for a status that no device sets.
 #[must_use]
 pub fn heard(job: JobId, status: Status, details: &Details) -> Option<UpdateStatus> {

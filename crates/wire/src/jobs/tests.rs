@@ -73,6 +73,13 @@ fn what_a_device_says_is_heard_as_it_was_meant() {
 }
 
 #[test]
+fn a_failure_says_its_reason_as_a_word() {
+    let details = failure(Reason::IntegrityCheckFailed, "the MD5 differs");
+    let expected = [("detail", "the MD5 differs"), ("reason", "integrity_check_failed")];
+    assert_eq!(details, expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+}
+
+#[test]
 fn a_detail_is_printable_and_short() {
     let text = format!("a\u{0}b\n{}", "x".repeat(2 * DETAIL_CHARS_MAX));
     let said = printable(&text).unwrap();
