@@ -51,10 +51,11 @@ impl Random {
         match self.below(4) {
             0 if deep > 0 => json!([self.element(deep - 1)]),
             1 if deep > 0 => json!({ self.name(): self.element(deep - 1) }),
-            _ => match self.scalar() {
-                Value::Null => json!(0),
-                scalar => scalar,
-            },
+            _ => {
+                // What is no number is null in JSON.
+                let scalar = self.scalar();
+                if scalar.is_null() { json!(0) } else { scalar }
+            }
         }
     }
 
