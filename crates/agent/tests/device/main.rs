@@ -9,6 +9,8 @@ mod flow;
 mod kill;
 #[cfg(feature = "mqtt")]
 mod mqtt;
+#[cfg(feature = "mqtt")]
+mod mqtt_tls;
 mod script;
 mod stub;
 mod tls;

@@ -12,14 +12,14 @@ use std::time::Duration;
 use updraft_agent::http::client;
 
 /// An authority, and the file by which it is trusted.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    pem: PathBuf,
+pub(crate) struct Authority {
+    pub(crate) issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: PathBuf,
     _folder: tempfile::TempDir,
 }
 
 impl Authority {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut params = CertificateParams::default();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
