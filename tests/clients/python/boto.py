@@ -30,13 +30,13 @@ def thing(name):
     return f"arn:aws:iot:{REGION}:123456789012:thing/{name}"
 
 
-def refused(code, status, call, **arguments):
+def refused(code, http, call, /, **arguments):
     """Ends the program unless a call is refused so; the sentence it was refused with."""
     try:
         found = call(**arguments)
     except ClientError as error:
         same(error.response["Error"]["Code"], code, f"the exception of {arguments}: {error}")
-        same(error.response["ResponseMetadata"]["HTTPStatusCode"], status, f"the status of {arguments}")
+        same(error.response["ResponseMetadata"]["HTTPStatusCode"], http, f"the status of {arguments}")
         hold(error.response["Error"]["Message"], "a refusal says why")
         return error.response["Error"]["Message"]
     return fail(f"{arguments} is taken: {found}")

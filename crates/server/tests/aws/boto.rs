@@ -86,3 +86,8 @@ fn boto3_operates_jobs() {
 fn boto3_uses_a_temporary_key_that_a_device_exchanged() {
     holds("boto_role.py");
 }
+
+#[test]
+fn boto3_works_off_jobs_keeps_shadows_and_publishes() {
+    holds("boto_data.py");
+}

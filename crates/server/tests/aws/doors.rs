@@ -239,5 +239,5 @@ fn a_body_too_large_a_query_too_long_and_a_method_too_many_are_refused() {
 }
 
 fn deep() -> Vec<u8> {
-    format!("{{\"a\":{}{}}}", "[".repeat(5_000), "]".repeat(5_000)).into_bytes()
+    format!("{{\"statusDetails\":{{\"a\":{}{}}}}}", "[".repeat(5_000), "]".repeat(5_000)).into_bytes()
 }

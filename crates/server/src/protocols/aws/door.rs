@@ -104,6 +104,19 @@ impl Doors {
     }
 }
 
+impl Doors {
+    /// Refuses an operator's request for a device that was never heard of: speaking for it would make it known.
+    ///
+    /// # Errors
+    /// `ResourceNotFoundException`.
+    pub async fn check_known(&self, caller: &Caller, device: &DeviceId) -> Result<(), Failure> {
+        let Principal::Operator(_) = caller.principal else { return Ok(()) };
+        let id = device.clone();
+        let known = self.engine.command(move |fleet, _| fleet.device(&id)).await?;
+        known.map(drop).ok_or_else(|| Failure::unknown(format!("thing {device} was never heard of")))
+    }
+}
+
 /// Reads a name in a path or a query.
 ///
 /// # Errors

@@ -114,6 +114,7 @@ async fn ask(
         check_job_id(job)?;
     }
     doors.admit(&call.caller, &device).await?;
+    doors.check_known(&call.caller, &device).await?;
     let topic = topic.name(device.as_str());
     let payload = if body.is_null() { Bytes::from_static(b"{}") } else { body.to_string().into() };
     // Whoever may speak for a device does so as the device: there is nobody else on these topics.
