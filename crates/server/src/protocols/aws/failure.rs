@@ -10,6 +10,7 @@ use super::query::QueryError;
 use super::sigv4::SignatureError;
 use crate::engine::EngineError;
 use crate::listen::ReadBodyError;
+use crate::placeholder::InvalidPlaceholder;
 
 /// The header in which clients look for the exception's name.
 pub const ERROR_TYPE: &str = "x-amzn-errortype";
@@ -137,6 +138,12 @@ impl IntoResponse for Failure {
 
 impl From<QueryError> for Failure {
     fn from(error: QueryError) -> Self {
+        Self::invalid(error.to_string())
+    }
+}
+
+impl From<InvalidPlaceholder> for Failure {
+    fn from(error: InvalidPlaceholder) -> Self {
         Self::invalid(error.to_string())
     }
 }

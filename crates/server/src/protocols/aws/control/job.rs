@@ -14,9 +14,9 @@ use updraft_core::task::{DEVICES_MAX, DOCUMENT_CHARS_MAX, Membership, Task};
 use super::super::door::{BODY_BYTES_MAX, Doors, answer as json_answer};
 use super::super::failure::{Exception, Failure};
 use super::answer::{self, Note};
-use super::placeholder::{self, Placeholder};
 use super::request::{self, CancelJob, CreateJob, DocumentFrom, Selection, Targets, UpdateJob};
 use super::{LOOKED_AT_MAX, admit, job_name, limits, page, state_is_invalid};
+use crate::placeholder::{self, Placeholder};
 
 /// Most targets of a job to which targets are added (AWS IoT Jobs).
 const ASSOCIATED_MAX: usize = 100;
@@ -77,9 +77,16 @@ async fn release_of(
 ) -> Result<Arc<updraft_core::release::Release>, Failure> {
     let found = doors.engine.release(place.product.clone(), place.version.clone()).await;
     found.map_err(|error| match Failure::from(error) {
-        Failure { exception: Exception::ResourceNotFound, .. } => placeholder::unknown(place),
+        Failure { exception: Exception::ResourceNotFound, .. } => unknown(place),
         failure => failure,
     })
+}
+
+/// What is said of a placeholder whose release is not there.
+fn unknown(place: &Placeholder) -> Failure {
+    let Placeholder { product, version } = place;
+    let may_be = placeholder::MAY_BE;
+    Failure::invalid(format!("there is no release {version} of {product} for a placeholder: {may_be}"))
 }
 
 /// A document that is an artifact, read once, as the contract says.

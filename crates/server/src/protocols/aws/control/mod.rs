@@ -7,7 +7,6 @@ mod answer;
 mod execution;
 mod job;
 mod limits;
-mod placeholder;
 mod request;
 #[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use super::super::arn::Target;
 use super::super::door::{json, name};
 use super::super::failure::Failure;
 use super::limits::{AbortConfig, Limits, RetryConfig, RolloutConfig, TimeoutConfig};
-use super::placeholder::{self, Placeholder};
+use crate::placeholder::{self, Placeholder};
 
 /// Longest URL of a document (AWS IoT Jobs).
 const SOURCE_BYTES_MAX: usize = 1350;
