@@ -144,7 +144,8 @@ fn make(args: &Args, create: &CreateArgs) -> Result<(), Error> {
         (_, Shown::Text { .. } | Shown::AccessKey { .. }) | (None, Shown::Certificate { .. }) => false,
     };
     if args.format.json {
-        return output::json(&created);
+        // A key that is in its file is not written a second time, to wherever the output goes.
+        return if is_written { output::json(&created.listed) } else { output::json(&created) };
     }
     eprintln!(
         "keep it: it is not shown again, and revoked with `updraft token revoke {}`",

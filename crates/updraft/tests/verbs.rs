@@ -205,3 +205,51 @@ fn completions_name_every_verb() {
         }
     }
 }
+
+#[test]
+fn a_certificate_goes_into_two_files_of_which_only_the_owner_reads_the_key() {
+    use std::os::unix::fs::PermissionsExt;
+    let bench = Bench::new();
+    let out = bench.path("certificates");
+    let create = ["token", "create", "--device", "cam-1", "--certificate", "--out", &out];
+    let made = bench.run(&create);
+    assert_eq!((made.code, made.out.as_str()), (0, ""), "nothing secret is printed: {made:?}");
+    let read = |name: &str| fs::read_to_string(format!("{out}/{name}")).unwrap();
+    assert!(read("cam-1.pem").starts_with("-----BEGIN CERTIFICATE-----"));
+    assert!(read("cam-1.key").starts_with("-----BEGIN PRIVATE KEY-----"));
+    let mode = |name: &str| fs::metadata(format!("{out}/{name}")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode("cam-1.key"), 0o600);
+    let again = bench.run(&create);
+    assert!(again.code != 0 && again.err.contains("cam-1.key"), "{again:?}");
+    let listed = bench.json(&["token", "ls"]);
+    let forms: Vec<_> = listed.as_array().unwrap().iter().map(|token| token["form"].clone()).collect();
+    assert_eq!(forms.iter().filter(|form| *form == "certificate").count(), 1, "the second was not made");
+    let long = "x".repeat(100);
+    let refused = bench.run(&["token", "create", "--device", &long, "--certificate", "--out", &out]);
+    assert!(refused.code != 0 && refused.err.contains("64 characters"), "{refused:?}");
+    assert_eq!(fs::read_dir(&out).unwrap().count(), 2, "no empty file is left behind");
+    let printed = bench.run(&["token", "create", "--device", "cam-2", "--certificate"]);
+    assert!(printed.out.contains("BEGIN CERTIFICATE") && printed.out.contains("BEGIN PRIVATE KEY"));
+    bench.end();
+}
+
+#[test]
+fn an_access_key_is_printed_as_a_shell_takes_it() {
+    let bench = Bench::new();
+    let made = bench.run(&["token", "create", "--operator", "ci", "--access-key"]);
+    let lines: Vec<_> = made.out.lines().collect();
+    let [id, secret] = lines.as_slice() else { panic!("{made:?}") };
+    assert!(id.starts_with("AWS_ACCESS_KEY_ID=UPDK") && secret.starts_with("AWS_SECRET_ACCESS_KEY="));
+    let json = bench.json(&["token", "create", "--device", "cam-1", "--access-key"]);
+    assert!(json["accessKeyId"].is_string() && json["secretAccessKey"].is_string(), "{json}");
+    for wrong in [
+        &["token", "create", "--product", "cam", "--access-key"][..],
+        &["token", "create", "--product", "cam", "--certificate"],
+        &["token", "create", "--device", "cam-1", "--certificate", "--access-key"],
+        &["token", "create", "--device", "cam-1", "--csr", "x.csr"],
+        &["token", "create", "--device", "cam-1", "--out", "x"],
+    ] {
+        assert_eq!(bench.run(wrong).code, 2, "{wrong:?}");
+    }
+    bench.end();
+}

@@ -3,8 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod download;
+mod identity;
 mod link;
 mod listen;
+mod mqtt;
 mod pki;
 mod served;
 mod upload;
+mod websocket;

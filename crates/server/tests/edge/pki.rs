@@ -1,17 +1,21 @@
 //! Claims about the embedded certificate authority.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
+use rcgen::{CertificateParams, KeyPair};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::ServerCertVerifier;
 use rustls::{RootCertStore, ServerConfig};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 use updraft_core::time::Timestamp;
+use updraft_server::pki::client::{IssueError, named_device};
 use updraft_server::pki::{CA_FILE, CA_KEY_FILE, Pki, PkiError, SERVER_FILE, SERVER_KEY_FILE, open};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 const YEAR_MILLIS: i64 = 366 * 24 * 3600 * 1000;
 const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
@@ -168,5 +172,64 @@ fn a_clock_that_is_centuries_off_makes_no_panic() {
         let folder = tempfile::tempdir().unwrap();
         let made = open_at(folder.path(), &[], Timestamp::from_millis(millis)).unwrap();
         let _: Arc<ServerConfig> = made.tls;
+    }
+}
+
+#[test]
+fn certificates_for_devices_have_serial_numbers_of_their_own_and_never_outlive_the_authority() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = open_at(folder.path(), &[], NOW).unwrap().authority;
+    let ca = CertificateDer::from_pem_slice(&ca_of(folder.path())).unwrap();
+    let end = |der: &[u8]| X509Certificate::from_der(der).unwrap().1.validity().not_after.timestamp();
+    let device = "cam-1".parse().unwrap();
+    let mut serials = BTreeSet::new();
+    for expires in [
+        None,
+        Some(NOW),
+        Some(years_later(1)),
+        Some(years_later(500)),
+        Some(Timestamp::from_millis(i64::MAX)),
+    ] {
+        let issued = authority.issue(&device, expires, None).unwrap();
+        let (_, certificate) = X509Certificate::from_der(&issued.der).unwrap();
+        assert!(serials.insert(certificate.raw_serial().to_vec()));
+        assert!(certificate.raw_serial()[0] < 0x80, "positive");
+        assert!(!certificate.is_ca());
+        let expected = expires.map_or(i64::MAX, |time| time.as_millis() / 1000);
+        let ends = end(&issued.der);
+        assert!(ends <= end(&ca) && (ends > expected || ends == end(&ca)), "{expires:?}: {ends}");
+    }
+}
+
+#[test]
+fn the_common_name_is_the_device_and_a_certificate_with_none_or_two_names_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = open_at(folder.path(), &[], NOW).unwrap().authority;
+    for name in ["cam-1", "urn:imei:123456789012345", &"x".repeat(64)] {
+        let issued = authority.issue(&name.parse().unwrap(), None, None).unwrap();
+        assert_eq!(named_device(&issued.der), Some(name.parse().unwrap()));
+    }
+    let long = "x".repeat(65).parse().unwrap();
+    assert!(matches!(authority.issue(&long, None, None), Err(IssueError::NameTooLong)));
+    for garbage in [&b""[..], b"\x30\x82", &[0; 4096]] {
+        assert_eq!(named_device(garbage), None);
+    }
+}
+
+#[test]
+fn a_signing_request_that_is_none_or_is_not_signed_by_its_key_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let authority = open_at(folder.path(), &[], NOW).unwrap().authority;
+    let request =
+        CertificateParams::default().serialize_request(&KeyPair::generate().unwrap()).unwrap().pem().unwrap();
+    // The last letters of the text are the end of the signature.
+    let at = request.rfind("\n-----END").unwrap() - 8;
+    let letter = if &request[at..=at] == "A" { "B" } else { "A" };
+    let forged = format!("{}{letter}{}", &request[..at], &request[at + 1..]);
+    let huge = "A".repeat(1 << 20);
+    let key = KeyPair::generate().unwrap().serialize_pem();
+    for bad in ["", "garbage", &forged, &huge, &key] {
+        let outcome = authority.issue(&"cam-1".parse().unwrap(), None, Some(bad));
+        assert!(matches!(outcome, Err(IssueError::Request)), "{}", &bad[..bad.len().min(40)]);
     }
 }

@@ -1,7 +1,13 @@
+use std::time::Duration;
+
 use super::World;
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::json;
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use crate::auth::Principal;
+use crate::pki::client::named_device;
 
 #[tokio::test]
 async fn a_token_is_shown_once_and_is_good_until_it_is_revoked() {
@@ -44,5 +50,74 @@ async fn a_token_stands_for_exactly_one_well_named_subject() {
     {
         assert_eq!(world.post("/tokens", &body).await.0, 201, "{body}");
     }
+    world.end();
+}
+
+#[tokio::test]
+async fn an_access_key_is_shown_once_and_its_secret_is_the_one_that_signatures_are_checked_by() {
+    let world = World::new();
+    for (body, principal) in [
+        (json!({"device": "cam-1", "form": "access_key"}), Principal::Device("cam-1".parse().unwrap())),
+        (json!({"operator": "ci", "form": "access_key"}), Principal::Operator("ci".parse().unwrap())),
+    ] {
+        let (status, made) = world.post("/tokens", &body).await;
+        assert_eq!((status, &made["form"]), (201, &json!("access_key")));
+        let (id, secret) = (made["accessKeyId"].as_str().unwrap(), made["secretAccessKey"].as_str().unwrap());
+        let key = world.auth.access_key(id, world.engine.now()).unwrap();
+        assert_eq!((key.principal, key.secret.reveal()), (principal, secret));
+        let (_, listed) = world.get("/tokens").await;
+        assert!(!listed.to_string().contains(secret), "a list shows no secret");
+        let path = format!("/tokens/{}/revoke", made["id"].as_str().unwrap());
+        world.call("POST", &path, "").await;
+        assert_eq!(world.auth.access_key(id, world.engine.now()), None);
+    }
+    world.end();
+}
+
+#[tokio::test]
+async fn a_certificate_is_shown_with_its_key_once_and_ends_with_its_token() {
+    let world = World::new();
+    let body = json!({"device": "cam-1", "form": "certificate", "expires_in": "90d"});
+    let (status, made) = world.post("/tokens", &body).await;
+    assert_eq!((status, &made["form"], &made["kind"]), (201, &json!("certificate"), &json!("device")));
+    let (pem, key) = (made["certificate"].as_str().unwrap(), made["key"].as_str().unwrap());
+    let der = CertificateDer::from_pem_slice(pem.as_bytes()).unwrap();
+    PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+    assert_eq!(named_device(&der), Some("cam-1".parse().unwrap()));
+    let now = world.engine.now();
+    assert_eq!(world.auth.certificate(&der, now), Some(Principal::Device("cam-1".parse().unwrap())));
+    let later = now.plus(Duration::from_secs(91 * 24 * 3600));
+    assert_eq!(world.auth.certificate(&der, later), None);
+    let ends_s = X509Certificate::from_der(&der).unwrap().1.validity().not_after.timestamp();
+    assert!((90..=92).contains(&((ends_s - now.as_millis() / 1000) / (24 * 3600))), "{ends_s}");
+    let (_, listed) = world.get("/tokens").await;
+    assert!(!listed.to_string().contains("PRIVATE KEY") && !listed.to_string().contains("CERTIFICATE"));
+    world.end();
+}
+
+#[tokio::test]
+async fn a_form_that_does_not_suit_its_subject_is_refused() {
+    let world = World::new();
+    let long = "x".repeat(65);
+    let request = "-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n";
+    for (body, code) in [
+        (json!({"product": "cam", "form": "certificate"}), "form_invalid"),
+        (json!({"operator": "ci", "form": "certificate"}), "form_invalid"),
+        (json!({"product": "cam", "form": "access_key"}), "form_invalid"),
+        (json!({"device": "a", "signing_request": request}), "form_invalid"),
+        (json!({"device": "a", "form": "access_key", "signing_request": request}), "form_invalid"),
+        (
+            json!({"device": "a", "form": "certificate", "signing_request": request}),
+            "signing_request_invalid",
+        ),
+        (json!({"device": "a", "form": "certificate", "signing_request": ""}), "signing_request_invalid"),
+        (json!({"device": long, "form": "certificate"}), "name_too_long"),
+        (json!({"device": "a", "form": "password"}), "body_invalid"),
+    ] {
+        let (status, answer) = world.post("/tokens", &body).await;
+        assert_eq!((status, answer["code"].as_str()), (400, Some(code)), "{body}");
+    }
+    let (_, listed) = world.get("/tokens").await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1, "nothing was made: ann's is all there is");
     world.end();
 }
