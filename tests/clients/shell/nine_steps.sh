@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The software update pattern, step by step, with Debian's MQTT clients and curl:
 # `nine_steps.sh FOLDER`, where FOLDER/case.sh says where the server is and who asks.
-# One connection a device: so its subscriptions outlive the connection of each step, in a session (-c) of its name.
+# A device has one connection at a time: so its subscriptions outlive the connection of each step, in a session (-c) of its name.
 set -euo pipefail
 # shellcheck source=/dev/null
 . "$1/case.sh"
@@ -11,8 +11,7 @@ cd "$1"
 patience=20
 server=(-h "$host" -p "$mqtt_port" --cafile "$ca" -q 1)
 device=("${server[@]}" -i "$device_id" -u "$device_id" -P "$device_token" -c)
-application=("${server[@]}" -i "$application_name" -u "$application_name" -P "$application_token")
-listener=("${server[@]}" -i "$listener_name" -u "$listener_name" -P "$listener_token")
+application=("${server[@]}" -u "$application_name" -P "$application_token")
 
 fail() { echo "does not hold: $*" >&2; exit 1; }
 # The next message to the device's session; empty if none comes.
@@ -25,7 +24,7 @@ device_says update "{\"state\":{\"reported\":{\"product\":\"$product\",\"version
 # 1. The device subscribes to the difference. -E ends once that is granted; the session stays.
 mosquitto_sub "${device[@]}" -t "state/$device_id/update/delta" -E
 # 2. The application subscribes to what becomes of it, as all applications may, of any device.
-stdbuf --output=L mosquitto_sub "${listener[@]}" -t 'state/+/update/accepted' -C 2 -W "$((3 * patience))" -d -F '%t %p' \
+stdbuf --output=L mosquitto_sub "${application[@]}" -t 'state/+/update/accepted' -C 2 -W "$((3 * patience))" -d -F '%t %p' \
   >accepted.txt &
 listening=$!
 timeout "$patience" bash -c 'until grep -q "^Subscribed" accepted.txt; do sleep 0.05; done' ||

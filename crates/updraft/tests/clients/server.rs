@@ -1,0 +1,113 @@
+//! A server of the real program in a folder of its own, on ports that the system chose, and its operator's verbs.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+const UPDRAFT: &str = env!("CARGO_BIN_EXE_updraft");
+
+/// What a server of these tests has in its configuration. `{ca}` is an authority that the test made.
+const CONFIG: &str = r#"
+[device]
+listen = "127.0.0.1:0"
+[operator]
+listen = "127.0.0.1:0"
+[protocols.mqtt]
+listen = "127.0.0.1:0"
+plain_listen = "127.0.0.1:0"
+"#;
+
+pub(crate) struct Server {
+    folder: TempDir,
+    child: Child,
+    /// The line it printed when it was ready.
+    ready: String,
+}
+
+impl Server {
+    /// Starts one. `imported` is the certificate of an authority of another's whose devices it lets in.
+    pub(crate) fn start(imported: Option<&Path>) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let client_ca = imported.map(|path| format!("client_ca = {path:?}\n")).unwrap_or_default();
+        fs::write(folder.path().join("updraft.toml"), format!("{CONFIG}{client_ca}")).unwrap();
+        let log = fs::File::create(folder.path().join("server.log")).unwrap();
+        let mut child = Command::new(UPDRAFT)
+            .args(["serve", "--config", "updraft.toml", "--data", "updraft-data"])
+            .current_dir(folder.path())
+            .env("UPDRAFT_LOG", "info")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .spawn()
+            .unwrap();
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut ready).unwrap();
+        let server = Self { folder, child, ready };
+        assert!(server.ready.starts_with("ready"), "{:?}\n{}", server.ready, server.log());
+        server
+    }
+
+    /// The port after some words of the line printed at the start.
+    pub(crate) fn port(&self, words: &str) -> u16 {
+        let rest = self.ready.split_once(words).unwrap_or_else(|| panic!("{words:?} in {:?}", self.ready)).1;
+        let address: SocketAddr = rest.split([',', ' ', '\n']).next().unwrap().parse().unwrap();
+        address.port()
+    }
+
+    /// What it wrote down.
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("server.log")).unwrap_or_default()
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    pub(crate) fn operator_url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port("operators http://"))
+    }
+
+    /// Runs a verb with `--json`, which must succeed.
+    pub(crate) fn verb(&self, arguments: &[&str]) -> Value {
+        let url = self.operator_url();
+        let output = Command::new(UPDRAFT)
+            .args(arguments)
+            .args(["--json", "--url", &url])
+            .current_dir(self.folder())
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.success(), "{arguments:?}: {error}\n{}", self.log());
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Asks it to stop, waits until it has, and holds that it wrote no error down.
+    pub(crate) fn end(mut self) {
+        let id = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(id, rustix::process::Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success());
+        let log = self.log();
+        assert!(!log.contains(" ERROR ") && !log.contains("panicked"), "{log}");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("what the server wrote down:\n{}", self.log());
+        }
+        // After a failed assertion the server must not outlive the test.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
