@@ -140,9 +140,11 @@ impl Stage {
 
     /// What general suites expect of a broker.
     pub(crate) fn open() -> Self {
-        let mut limits = Limits::default();
-        limits.keep_alive = std::time::Duration::from_secs(60);
-        limits.topic_bytes = usize::from(u16::MAX);
+        let limits = Limits {
+            keep_alive: std::time::Duration::from_secs(60),
+            topic_bytes: usize::from(u16::MAX),
+            ..Limits::default()
+        };
         Self::with(limits, None, Mode::OpenRouterForConformance)
     }
 

@@ -22,7 +22,8 @@ async fn the_second_connection_of_a_client_takes_over() {
     assert_eq!(second.take().await.payload, "x");
     let (_third, _) = stage.connect(&lasting(Version::V3)).await;
     assert_eq!(second.next().await, Got::Closed);
-    settle().await;
+    // Who was sent away and does not close is not waited for.
+    tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!((stage.endpoint.connections(), stage.endpoint.router().sessions()), (1, 1));
 }
 

@@ -143,13 +143,17 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
                     .min(self.router.limits.topic_aliases),
                 aliases: Vec::new(),
             };
-            state.expiry = agreed.expiry;
+            let changed = std::mem::replace(&mut state.expiry, agreed.expiry) != agreed.expiry;
             state.silence_max = agreed.silence_max;
             state.will = connect.will.take().map(|will| Box::new(Will::new(*will)));
             session.heard.store(self.router.now(), Ordering::Relaxed);
             // Forgets an older row that a clean start or a shorter expiry ended.
             let forget = state.saved && (!present || agreed.expiry == 0);
             state.saved &= !forget;
+            if state.saved && changed {
+                // If there is no room to note it, the old time stands after a restart: no answer rests on it.
+                self.router.to_save(&session, &mut state).map(|change| self.router.saver.note(change));
+            }
             self.answer(&connect, &named, &agreed, present, &mut out);
             if present {
                 self.resume(&identity, &mut state, &mut out);
@@ -200,9 +204,9 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
             match self.router.registry.claim(key, identity, start, sessions_max, self.router.now()) {
                 Claim::Taken { session, present, will } => {
                     if let Some(will) = will {
-                        self.send_will(identity.clone(), will);
+                        self.send_will(identity.clone(), *will);
                     }
-                    return Ok((Attached { endpoint: self.clone(), session, with_will: true }, present));
+                    return Ok((Attached { endpoint: self.clone(), session, with_will: false }, present));
                 }
                 Claim::Wait(gone) => {
                     // An error of the channel means that it is gone as well.
@@ -319,12 +323,12 @@ fn random_id() -> Result<Arc<str>, Code> {
 fn connack(out: &mut Vec<u8>, version: Version, code: Code) {
     match version {
         Version::V3 => {
-            let code = match code {
-                Code::ClientIdentifierNotValid => ConnectReturnCode::IdentifierRejected,
-                Code::ServerUnavailable | Code::ServerBusy | Code::QuotaExceeded => {
-                    ConnectReturnCode::ServerUnavailable
-                }
-                _ => ConnectReturnCode::NotAuthorized,
+            let code = if code == Code::ClientIdentifierNotValid {
+                ConnectReturnCode::IdentifierRejected
+            } else if matches!(code, Code::ServerUnavailable | Code::ServerBusy | Code::QuotaExceeded) {
+                ConnectReturnCode::ServerUnavailable
+            } else {
+                ConnectReturnCode::NotAuthorized
             };
             encode::connack_v3(out, false, code);
         }

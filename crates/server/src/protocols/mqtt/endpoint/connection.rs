@@ -67,8 +67,10 @@ where
     G: Gate,
 {
     pub(super) fn new(counted: Counted<H, G>, stream: S, admitted: Admitted<H, G>) -> Self {
-        let Admitted { attached, identity, version, present, out, input } = admitted;
+        let Admitted { mut attached, identity, version, present, out, input } = admitted;
         let held_back = !input.is_empty();
+        // From here on, who goes without a word has said its will.
+        attached.with_will = true;
         let mut connection = Self {
             stream,
             attached,

@@ -3,7 +3,7 @@
 //! The decoder is `mqtt-proto`'s; here both versions become one [`Incoming`], and what it lets through is refused.
 
 use mqtt_proto::v5::{DisconnectReasonCode as Code, ErrorV5, PublishProperties, RetainHandling};
-use mqtt_proto::{Error, PollHeader, Protocol, QoS, QosPid, TopicName, v3, v5};
+use mqtt_proto::{Error, Pid, PollHeader, Protocol, QoS, QosPid, TopicFilter, TopicName, v3, v5};
 use std::sync::Arc;
 
 /// Most bytes of a fixed header: the type and a length of four bytes.
@@ -60,7 +60,7 @@ pub struct Publish {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requested {
     /// The filter.
-    pub filter: mqtt_proto::TopicFilter,
+    pub filter: TopicFilter,
     /// QoS and options.
     pub options: v5::SubscriptionOptions,
 }
@@ -92,7 +92,7 @@ pub enum Incoming {
         /// Packet ID.
         pid: u16,
         /// The filters.
-        filters: Vec<mqtt_proto::TopicFilter>,
+        filters: Vec<TopicFilter>,
     },
     /// PINGREQ.
     Ping,
@@ -223,9 +223,7 @@ fn decode_v3(packet: v3::Packet) -> Result<Incoming, Refused> {
             identifier: None,
             filters: subscribe.topics.into_iter().map(|(filter, qos)| requested_v3(filter, qos)).collect(),
         },
-        v3::Packet::Unsubscribe(unsubscribe) => {
-            some(Incoming::Unsubscribe { pid: unsubscribe.pid.value(), filters: unsubscribe.topics })?
-        }
+        v3::Packet::Unsubscribe(unsubscribe) => unsubscribe_of(unsubscribe.pid, unsubscribe.topics)?,
         v3::Packet::Pingreq => Incoming::Ping,
         v3::Packet::Disconnect => Incoming::Disconnect { with_will: false, expiry: None },
         v3::Packet::Connect(_)
@@ -236,7 +234,7 @@ fn decode_v3(packet: v3::Packet) -> Result<Incoming, Refused> {
     })
 }
 
-fn requested_v3(filter: mqtt_proto::TopicFilter, qos: QoS) -> Requested {
+fn requested_v3(filter: TopicFilter, qos: QoS) -> Requested {
     let options = v5::SubscriptionOptions {
         max_qos: qos,
         no_local: false,
@@ -247,11 +245,11 @@ fn requested_v3(filter: mqtt_proto::TopicFilter, qos: QoS) -> Requested {
 }
 
 /// "The Payload of an UNSUBSCRIBE packet MUST contain at least one Topic Filter" (3.10.3).
-fn some(incoming: Incoming) -> Result<Incoming, Refused> {
-    match incoming {
-        Incoming::Unsubscribe { filters, .. } if filters.is_empty() => Err(Refused(Code::ProtocolError)),
-        other => Ok(other),
+fn unsubscribe_of(pid: Pid, filters: Vec<TopicFilter>) -> Result<Incoming, Refused> {
+    if filters.is_empty() {
+        return Err(Refused(Code::ProtocolError));
     }
+    Ok(Incoming::Unsubscribe { pid: pid.value(), filters })
 }
 
 fn decode_v5(packet: v5::Packet) -> Result<Incoming, Refused> {
@@ -272,9 +270,7 @@ fn decode_v5(packet: v5::Packet) -> Result<Incoming, Refused> {
                 subscribe.topics.into_iter().map(|(filter, options)| Requested { filter, options }).collect();
             Incoming::Subscribe { pid: subscribe.pid.value(), identifier, filters }
         }
-        v5::Packet::Unsubscribe(unsubscribe) => {
-            some(Incoming::Unsubscribe { pid: unsubscribe.pid.value(), filters: unsubscribe.topics })?
-        }
+        v5::Packet::Unsubscribe(unsubscribe) => unsubscribe_of(unsubscribe.pid, unsubscribe.topics)?,
         v5::Packet::Pingreq => Incoming::Ping,
         v5::Packet::Disconnect(disconnect) => Incoming::Disconnect {
             with_will: disconnect.reason_code != Code::NormalDisconnect,

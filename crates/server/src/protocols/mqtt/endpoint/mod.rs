@@ -51,12 +51,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 use will::Will;
 
 /// How long a farewell may take: the client may not be listening.
 const FAREWELL_TIME_MAX: Duration = Duration::from_secs(1);
+/// Most bytes that are still read, unheard, from a client that was told to go.
+const FAREWELL_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The endpoint: takes connections, and speaks MQTT 3.1.1 and 5 on them.
 #[derive(Debug)]
@@ -184,7 +186,7 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
             self.router.registry.remove(session);
         }
         if let Some(will) = will {
-            self.send_will(identity, will);
+            self.send_will(identity, *will);
         }
         for gone in waiting {
             // Who waited may have given up.
@@ -193,7 +195,7 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
     }
 
     /// Publishes a will as its client would have. Its topic was checked at CONNECT, and is checked again.
-    fn send_will(self: &Arc<Self>, from: Identity, will: Box<Will>) {
+    fn send_will(self: &Arc<Self>, from: Identity, will: Will) {
         if !self.may_publish(&from, &will.topic) {
             return;
         }
@@ -238,8 +240,15 @@ impl<H: Handler, G: Gate> Drop for Attached<H, G> {
     }
 }
 
-/// Closes a stream, so that what was written arrives.
-async fn farewell<S: AsyncWrite + Unpin>(stream: &mut S) {
+/// Closes a stream, so that what was written arrives: a socket closed with bytes unread takes back the last word with them.
+async fn farewell<S: AsyncRead + AsyncWrite + Unpin>(stream: &mut S) {
+    let goodbye = async {
+        stream.shutdown().await?;
+        let mut unread = stream.take(FAREWELL_BYTES_MAX);
+        let mut buffer = [0; 512];
+        while unread.read(&mut buffer).await? > 0 {}
+        Ok::<_, std::io::Error>(())
+    };
     // Who is gone needs no farewell.
-    let _ = timeout(FAREWELL_TIME_MAX, stream.shutdown()).await;
+    let _ = timeout(FAREWELL_TIME_MAX, goodbye).await;
 }

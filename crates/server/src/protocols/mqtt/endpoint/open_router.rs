@@ -17,10 +17,13 @@ const REFUSED_FILTER: &str = "test/nosubscribe";
 /// The name all clients share.
 pub(super) const NAME: &str = "open";
 
+/// A retained message, and the QoS it was published at.
+type Retained = (Arc<Parcel>, QoS);
+
 /// What a general router keeps beyond sessions.
 #[derive(Debug, Default)]
 pub(super) struct OpenRouter {
-    retained: Mutex<BTreeMap<Arc<str>, (Arc<Parcel>, QoS)>>,
+    retained: Mutex<BTreeMap<Arc<str>, Retained>>,
 }
 
 impl OpenRouter {
@@ -39,7 +42,7 @@ impl OpenRouter {
         }
     }
 
-    fn matching(&self, filter: &str) -> Vec<(Arc<Parcel>, QoS)> {
+    fn matching(&self, filter: &str) -> Vec<Retained> {
         let retained = self.retained.lock().unwrap_or_else(PoisonError::into_inner);
         let matching = retained.iter().filter(|(topic, _)| matches(filter, topic));
         matching.map(|(_, (parcel, qos))| (parcel.clone(), *qos)).collect()

@@ -7,7 +7,7 @@ use super::registry::{Registry, Session, SessionKey};
 use super::saved::{SavedSession, SavedSubscription, Saver, SessionChange, SessionStore, SessionStoreError};
 use super::session::{Delivery, Parcel, Presence, Queued, State};
 use super::subscription::{Matched, Publisher, matched};
-use crate::protocols::mqtt::door::{Bus, Message};
+use crate::protocols::mqtt::door::{Bus, Identity, Message};
 use mqtt_proto::QoS;
 use mqtt_proto::v5::DisconnectReasonCode as Code;
 use std::collections::BTreeMap;
@@ -108,11 +108,24 @@ impl<G: Gate> Router<G> {
         }
     }
 
+    /// Ends the connections of all whom this names: a credential that speaks for many was revoked. Those who have another
+    /// come back with it.
+    pub fn disconnect_each(&self, is_named: impl Fn(&Identity) -> bool) {
+        self.kick_each(Code::AdministrativeAction, is_named);
+    }
+
     /// Ends all connections: the server stops.
     pub fn disconnect_all(&self) {
+        self.kick_each(Code::ServerShuttingDown, |_| true);
+    }
+
+    fn kick_each(&self, code: Code, is_named: impl Fn(&Identity) -> bool) {
         for shard in 0..self.registry.shards() {
             for session in self.registry.shard_sessions(shard) {
-                session.lock().kick(Code::ServerShuttingDown);
+                let mut state = session.lock();
+                if is_named(&state.identity) {
+                    state.kick(code);
+                }
             }
         }
     }
@@ -181,7 +194,7 @@ impl<G: Gate> Router<G> {
         match state.enqueue(delivery, &self.limits) {
             Queued::Yes | Queued::NotKept => {}
             Queued::Overflow => {
-                tracing::info!(client = ?state.identity, "an MQTT client does not read: hanging up")
+                tracing::info!(client = ?state.identity, "an MQTT client does not read: hanging up");
             }
         }
     }

@@ -12,6 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use tokio::time::MissedTickBehavior;
 
+/// Sessions that are looked at before others get their turn: a look at a million of them must not keep anyone waiting.
+const SESSIONS_AT_A_TIME: usize = 1_000;
+
 impl<H: Handler, G: Gate> Endpoint<H, G> {
     /// Sweeps until it is dropped.
     pub(super) async fn sweep(self: &Arc<Self>) {
@@ -19,15 +22,15 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.sweep_once();
-        }
-    }
-
-    fn sweep_once(self: &Arc<Self>) {
-        let now = self.router.now();
-        for shard in 0..self.router.registry.shards() {
-            for session in self.router.registry.shard_sessions(shard) {
-                self.look_at(&session, now);
+            for shard in 0..self.router.registry.shards() {
+                let now = self.router.now();
+                let sessions = self.router.registry.shard_sessions(shard);
+                for session in &sessions {
+                    self.look_at(session, now);
+                }
+                if sessions.len() > SESSIONS_AT_A_TIME {
+                    tokio::task::yield_now().await;
+                }
             }
         }
     }
@@ -46,7 +49,7 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
                 let identity = state.identity.clone();
                 drop(state);
                 if let Some(will) = will {
-                    self.send_will(identity, will);
+                    self.send_will(identity, *will);
                 }
                 if ended {
                     self.router.registry.remove(session);

@@ -164,7 +164,7 @@ where
             }
             // Unsubscribed it is; a restart may bring the subscription back, so the client is not told that it is gone.
             Outcome::Changed { change: Change::Unsubscribe, .. } => {
-                self.end(Ending::Sent(Code::UnspecifiedError))
+                self.end(Ending::Sent(Code::UnspecifiedError));
             }
         }
     }
