@@ -111,7 +111,7 @@ impl Server {
         let master = MasterKey::open(&data.join(ACCESS_KEY_FILE)).map_err(AuthError::from)?;
         let auth = Auth::open(database.tokens()?, master, now)?;
         auth.keep_operator_token(data, now)?;
-        let tls = open_tls(config, now)?;
+        let mut tls = open_tls(config, now)?;
         let signer = Arc::new(LinkSigner::open(&data.join(LINK_KEYS_FILE), seconds(now))?);
         let artifacts = Artifacts::open_folder(&data.join(ARTIFACTS_FOLDER))?;
         let (engine, running) = Engine::start(database.fleet()?, clock)?;
@@ -145,6 +145,7 @@ impl Server {
             engine: engine.clone(),
             auth: auth.clone(),
             signer: signer.clone(),
+            certified: aws::certified(config, &auth, &mut tls, clock)?,
             topics: Arc::new(carrier),
             books: Arc::new(aws::Lists::new(database.views()?)),
             artifacts: artifacts.clone(),

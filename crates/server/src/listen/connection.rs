@@ -22,7 +22,7 @@ use tokio_rustls::TlsAcceptor;
 
 use super::activity::{Activity, WatchedBody, WatchedStream};
 use super::sendfile::{FileQueue, SendfileStream};
-use super::{BoxError, ListenLimits, Shutdown};
+use super::{BoxError, ClientCertificates, ListenLimits, Shutdown};
 
 /// Bytes of an answer that may wait unsent, and of a request that are read at a time: two small buffers of the download
 /// path, or part of a large one, so that a slow reader holds no more.
@@ -48,27 +48,32 @@ pub(super) async fn run<S, B>(
         return match FileQueue::for_connection() {
             Some(files) => {
                 let stream = SendfileStream { tcp: stream, files: files.clone() };
-                http(stream, Some(files), service, &limits, &shutdown).await;
+                http(stream, Extras { files: Some(files), shown: None }, service, &limits, &shutdown).await;
             }
-            None => http(stream, None, service, &limits, &shutdown).await,
+            None => http(stream, Extras::default(), service, &limits, &shutdown).await,
         };
     };
     let handshake = acceptor.accept_with(stream, |session| session.set_buffer_limit(Some(TLS_BUFFER_BYTES)));
     match timeout(limits.handshake_time, handshake).await {
-        Ok(Ok(secured)) => http(secured, None, service, &limits, &shutdown).await,
+        Ok(Ok(secured)) => {
+            let shown = ClientCertificates::shown(secured.get_ref().1);
+            http(secured, Extras { files: None, shown }, service, &limits, &shutdown).await;
+        }
         // Scanners and clients with another CA do this all day; it is no event of the server.
         Ok(Err(error)) => tracing::debug!(error = &error as &dyn std::error::Error, "a TLS handshake failed"),
         Err(_) => tracing::debug!("a TLS handshake took too long"),
     }
 }
 
-async fn http<I, S, B>(
-    stream: I,
+/// What handlers find of a connection among a request's extensions, beside who is at its other end.
+#[derive(Default)]
+struct Extras {
     files: Option<FileQueue>,
-    service: S,
-    limits: &ListenLimits,
-    shutdown: &Shutdown,
-) where
+    shown: Option<ClientCertificates>,
+}
+
+async fn http<I, S, B>(stream: I, extras: Extras, service: S, limits: &ListenLimits, shutdown: &Shutdown)
+where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Send,
     S::Future: Send,
@@ -81,8 +86,11 @@ async fn http<I, S, B>(
     let watched = service_fn(move |mut request: Request<Incoming>| {
         marks.serving();
         // Only a GET can have a file for an answer; the frequent POST of a check-in is spared the insertion.
-        if let (Some(files), &Method::GET) = (&files, request.method()) {
+        if let (Some(files), &Method::GET) = (&extras.files, request.method()) {
             request.extensions_mut().insert(files.clone());
+        }
+        if let Some(shown) = &extras.shown {
+            request.extensions_mut().insert(shown.clone());
         }
         let marks = Arc::clone(&marks);
         service.call(request).map(|outcome| {

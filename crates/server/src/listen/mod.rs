@@ -25,6 +25,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 use hyper::service::Service;
 use hyper::{Request, Response};
+use rustls_pki_types::CertificateDer;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
@@ -48,6 +49,24 @@ pub struct Peer {
     pub address: SocketAddr,
     /// Whether the connection is over TLS.
     pub is_tls: bool,
+}
+
+/// Certificates that the client of a connection showed and proved to own, its own first. Handlers find them among the
+/// request's extensions, if there are any. Whom they stand for, they ask elsewhere.
+#[derive(Debug, Clone)]
+pub struct ClientCertificates(Arc<[CertificateDer<'static>]>);
+
+impl ClientCertificates {
+    fn shown(session: &rustls::ServerConnection) -> Option<Self> {
+        let chain = session.peer_certificates().filter(|chain| !chain.is_empty())?;
+        Some(Self(chain.into()))
+    }
+
+    /// The chain, in DER.
+    #[must_use]
+    pub fn chain(&self) -> &[CertificateDer<'static>] {
+        &self.0
+    }
 }
 
 /// What one listener grants to its clients.

@@ -7,17 +7,44 @@ use updraft_core::id::{DeviceId, GroupName, RolloutId};
 use updraft_core::state::Tally;
 use updraft_core::store::StoreError;
 
+use super::Tls;
+use crate::auth::Auth;
+use crate::config::Config;
+use crate::engine::clock::Clock;
+use crate::pki::client::Clients;
+use crate::pki::{self, PkiError};
 use crate::protocols::aws::books::{Books, Found};
+use crate::protocols::aws::caller::Certified;
 pub(super) use crate::protocols::aws::door::Doors;
 use crate::protocols::aws::failure::{Exception, Failure};
 use crate::protocols::aws::topics::{self, Said, Speaker, Topics};
 use crate::protocols::mqtt::door::{Bus, Handler, Identity, Message, NotTaken};
+use crate::protocols::mqtt::gate::Certificates;
 use crate::protocols::mqtt::topic::may_publish;
 use crate::store::Views;
 
 /// The routes.
 pub(super) fn router(doors: Doors) -> axum::Router {
     crate::protocols::aws::serve::router(Arc::new(doors))
+}
+
+/// How devices prove themselves to HTTP by certificate: TLS that asks for one, and whom it proves.
+pub(super) fn certified(
+    config: &Config,
+    auth: &Auth,
+    tls: &mut Tls,
+    clock: Clock,
+) -> Result<Arc<Certified>, PkiError> {
+    if !config.aws.client_certificates {
+        return Ok(Arc::new(|_| None));
+    }
+    let clients = Clients::open(&tls.authority, config.protocols.mqtt.client_ca.as_deref())?;
+    tls.device = Arc::new(pki::load(&tls.certificate, &tls.key, Some(&clients))?);
+    let certificates = Certificates::new(auth.clone(), clients, clock);
+    Ok(Arc::new(move |shown| match certificates.identity(shown.chain()) {
+        Ok(Some(Identity::Device { id, .. })) => Some(id),
+        Ok(Some(Identity::Application { .. }) | None) | Err(_) => None,
+    }))
 }
 
 /// What MQTT clients ask, asked over HTTP.

@@ -55,6 +55,14 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// All that came before the connection closed.
+    pub(crate) fn parse(bytes: &[u8]) -> Self {
+        let end = bytes.windows(4).position(|end| end == b"\r\n\r\n").expect("a whole head");
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        Self { status, head, body: bytes[end + 4..].to_vec() }
+    }
+
     pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
     }
@@ -191,11 +199,8 @@ pub(crate) fn exchange(address: SocketAddr, head: &str, body: &[u8]) -> Answer {
     let _ = stream.write_all(&[head.as_bytes(), body].concat());
     let mut answer = Vec::new();
     let read = stream.read_to_end(&mut answer);
-    let end = answer.windows(4).position(|bytes| bytes == b"\r\n\r\n");
-    let end = end.unwrap_or_else(|| panic!("an answer to {head}: {read:?}"));
-    let head = String::from_utf8(answer[..end].to_vec()).unwrap();
-    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
-    Answer { status, head, body: answer[end + 4..].to_vec() }
+    assert!(!answer.is_empty(), "an answer to {head}: {read:?}");
+    Answer::parse(&answer)
 }
 
 fn start(config: Config) -> (Addresses, ShutdownTrigger, thread::JoinHandle<()>) {

@@ -1,6 +1,7 @@
 //! Who is calling, by whatever proves it: a signature, a token, a certificate.
 
 use axum::http::{HeaderMap, header};
+use updraft_core::id::DeviceId;
 use updraft_core::time::Timestamp;
 
 use super::failure::{Exception, Failure};
@@ -8,6 +9,7 @@ use super::sigv4::{Claim, Head, Scope, is_signed};
 use crate::artifacts::session;
 use crate::artifacts::{CredentialError, LinkSigner};
 use crate::auth::{Auth, Principal};
+use crate::listen::ClientCertificates;
 
 /// The services whose names stand in scopes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -52,19 +54,19 @@ pub struct Presented {
     signed: Option<(Claim, String)>,
 }
 
-/// A certificate that the client of a connection showed, as DER, its key proven. Found among the request's extensions.
-#[derive(Debug, Clone)]
-pub struct ClientCertificate(pub std::sync::Arc<[u8]>);
+/// Whom a client's certificates prove, if they prove a device.
+pub type Certified = dyn Fn(&ClientCertificates) -> Option<DeviceId> + Send + Sync;
 
 impl Presented {
-    /// Looks up whose credential a request presents. A signature is not checked yet: that takes the body, which nobody
+    /// Looks up whose credential a request presents; `certified` says whom the connection's certificate proves, if one was
+    /// shown. A signature is not checked yet: that takes the body, which nobody
     /// unknown may make the server read.
     ///
     /// # Errors
     /// There is no credential, or it is unknown, expired or not in its form.
     pub fn read(
         headers: &HeaderMap,
-        certificate: Option<&ClientCertificate>,
+        certified: impl FnOnce() -> Option<Option<DeviceId>>,
         auth: &Auth,
         signer: &LinkSigner,
         now: Timestamp,
@@ -83,11 +85,14 @@ impl Presented {
             let principal = auth.verify(token.trim(), now).ok_or_else(unknown)?;
             return Ok(Self { principal, signed: None });
         }
-        let certificate = certificate.ok_or_else(|| {
+        let device = certified().ok_or_else(|| {
             let message = "sign the request, or send a token or a client certificate";
             Failure::new(Exception::MissingAuthenticationToken, message)
         })?;
-        let principal = auth.certificate(&certificate.0, now).ok_or_else(unknown)?;
+        let principal = device.map(Principal::Device).ok_or_else(|| {
+            let message = "the certificate is unknown, expired or revoked, or names no device";
+            Failure::new(Exception::UnrecognizedClient, message)
+        })?;
         Ok(Self { principal, signed: None })
     }
 

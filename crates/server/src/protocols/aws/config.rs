@@ -11,11 +11,14 @@ use std::time::Duration;
 pub struct AwsConfig {
     /// How long a temporary access key works that a device gets for its own credential.
     pub credential_life: Interval,
+    /// Whether the devices' TLS listener asks clients for a certificate, which they need not have. Switch it off where
+    /// devices have certificates of authorities that are not known here and would show them.
+    pub client_certificates: bool,
 }
 
 impl Default for AwsConfig {
     fn default() -> Self {
-        Self { credential_life: Interval(Duration::from_secs(3600)) }
+        Self { credential_life: Interval(Duration::from_secs(3600)), client_certificates: true }
     }
 }
 

@@ -14,7 +14,7 @@ use serde_json::Value;
 use updraft_core::id::DeviceId;
 
 use super::books::Books;
-use super::caller::{Caller, ClientCertificate, Presented};
+use super::caller::{Caller, Certified, Presented};
 use super::failure::{Exception, Failure};
 use super::query::Query;
 use super::sigv4::Head;
@@ -22,7 +22,7 @@ use super::topics::Topics;
 use crate::artifacts::{Artifacts, LinkSigner};
 use crate::auth::{Auth, Principal};
 use crate::engine::Engine;
-use crate::listen::read_body;
+use crate::listen::{ClientCertificates, read_body};
 
 /// Largest body: a document of 32,768 characters, each of which JSON may write in six bytes, and as many targets as a
 /// job may have.
@@ -37,6 +37,8 @@ pub struct Doors {
     pub engine: Engine,
     /// Who is calling.
     pub auth: Auth,
+    /// Whom client certificates prove.
+    pub certified: Arc<Certified>,
     /// Makes and checks temporary access keys.
     pub signer: Arc<LinkSigner>,
     /// What carries topics.
@@ -71,9 +73,9 @@ impl Doors {
     pub async fn enter(&self, request: Request, bytes_max: usize) -> Result<Call, Failure> {
         let (parts, body) = request.into_parts();
         let query = Query::parse(parts.uri.query().unwrap_or_default())?;
-        let certificate = parts.extensions.get::<ClientCertificate>();
+        let certified = || parts.extensions.get::<ClientCertificates>().map(|shown| (self.certified)(shown));
         let presented =
-            Presented::read(&parts.headers, certificate, &self.auth, &self.signer, self.engine.now())?;
+            Presented::read(&parts.headers, certified, &self.auth, &self.signer, self.engine.now())?;
         let body = read_body(body, bytes_max, BODY_TIME_MAX).await?;
         let head = Head {
             method: parts.method.as_str(),
