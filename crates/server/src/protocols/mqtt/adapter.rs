@@ -40,8 +40,7 @@ pub struct Adapter<B> {
     engine: Engine,
     bus: Arc<B>,
     links: Links,
-    /// What connected devices were told of their jobs, and of which work in a delta; those with nothing are left out.
-    told: Mutex<HashMap<DeviceId, Known>>,
+    told: Memory,
     hints: mpsc::Sender<DeviceId>,
 }
 
@@ -52,6 +51,40 @@ struct Known {
     work: Told,
 }
 
+/// What connected devices were told of their jobs, and of which work in a delta; those with nothing are left out.
+///
+/// It is read and written within the engine's turns, of which a device has one at a time: two looks at the same device
+/// would otherwise find the same news, and tell it twice.
+#[derive(Debug, Clone, Default)]
+struct Memory(Arc<Mutex<HashMap<DeviceId, Known>>>);
+
+impl Memory {
+    fn of(&self, device: &DeviceId) -> Known {
+        self.lock().get(device).cloned().unwrap_or_default()
+    }
+
+    fn note(&self, device: &DeviceId, change: impl FnOnce(&mut Known)) {
+        let mut told = self.lock();
+        let mut known = told.remove(device).unwrap_or_default();
+        change(&mut known);
+        if known != Known::default() {
+            told.insert(device.clone(), known);
+        }
+    }
+
+    fn forget(&self, device: &DeviceId) {
+        self.lock().remove(device);
+    }
+
+    fn forget_unless(&self, is_here: impl Fn(&DeviceId) -> bool) {
+        self.lock().retain(|device, _| is_here(device));
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<DeviceId, Known>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// The hints that an adapter has taken in; see [`Adapter::run`].
 pub struct Hints(mpsc::Receiver<DeviceId>);
 
@@ -60,7 +93,7 @@ impl<B: Bus> Adapter<B> {
     #[must_use]
     pub fn new(engine: Engine, bus: Arc<B>, links: Links) -> (Arc<Self>, Hints) {
         let (hints, taken) = mpsc::channel(HINTS_MAX);
-        let adapter = Arc::new(Self { engine, bus, links, told: Mutex::default(), hints });
+        let adapter = Arc::new(Self { engine, bus, links, told: Memory::default(), hints });
         let listener: Arc<dyn Listener> = adapter.clone();
         adapter.engine.listen(Arc::downgrade(&listener));
         (adapter, Hints(taken))
@@ -93,13 +126,8 @@ impl<B: Bus> Adapter<B> {
                 }
                 tokio::time::sleep(PATROL_PAUSE).await;
             }
-            self.forget_absent();
+            self.told.forget_unless(|device| self.bus.is_connected(device));
         }
-    }
-
-    /// Forgets what devices were told that are no longer here.
-    fn forget_absent(&self) {
-        self.lock().retain(|device, _| self.bus.is_connected(device));
     }
 
     /// Tells one device what it has not been told.
@@ -107,48 +135,36 @@ impl<B: Bus> Adapter<B> {
         if !self.bus.is_connected(&device) {
             return;
         }
-        let known = self.lock().get(&device).cloned().unwrap_or_default();
-        let (links, id) = (self.links.clone(), device.clone());
-        let look =
-            self.engine.word_of(device.clone(), move |fleet, now| look(fleet, now, &id, &known, &links));
+        let (links, id, told) = (self.links.clone(), device.clone(), self.told.clone());
+        let look = self.engine.word_of(device.clone(), move |fleet, now| {
+            let (messages, pending) = look(fleet, now, &id, &told.of(&id), &links)?;
+            told.note(&id, |known| *known = Known { jobs: pending.clone(), work: pending });
+            Ok(messages)
+        });
         match look.await {
-            Ok((messages, told)) => {
-                messages.into_iter().for_each(|message| self.bus.publish(message));
-                self.tell(device, |known| *known = Known { jobs: told.clone(), work: told });
-            }
+            Ok(messages) => messages.into_iter().for_each(|message| self.bus.publish(message)),
             Err(error) => {
+                // Nothing left: the next look tells all of it.
+                self.told.forget(&device);
                 tracing::debug!(error = &error as &dyn std::error::Error, %device, "a hint came to nothing");
             }
         }
     }
 
-    fn tell(&self, device: DeviceId, change: impl FnOnce(&mut Known)) {
-        let mut told = self.lock();
-        let known = told.entry(device.clone()).or_default();
-        change(known);
-        if known.jobs.is_empty() && known.work.is_empty() {
-            told.remove(&device);
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<DeviceId, Known>> {
-        self.told.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     async fn on_jobs(&self, who: Identity, device: DeviceId, topic: String, payload: Bytes) -> Taken {
-        let (links, id) = (self.links.clone(), device.clone());
-        let handled = self.engine.word_of(device.clone(), move |fleet, now| {
+        let (links, id, told) = (self.links.clone(), device.clone(), self.told.clone());
+        let handled = self.engine.word_of(device, move |fleet, now| {
             let Some((_, topic)) = Jobs::parse(&topic) else { return Ok(None) };
             if !greet(fleet, now, &id, &who)? {
                 return Ok(None);
             }
-            jobs::handle(fleet, now, &id, topic, &payload, &links).map(Some)
+            let handled = jobs::handle(fleet, now, &id, topic, &payload, &links)?;
+            if let Some(pending) = handled.told {
+                told.note(&id, |known| known.jobs = pending);
+            }
+            Ok(Some(handled.effects))
         });
-        let handled = handled.await.map_err(|error| not_taken(&error))?.ok_or(NotTaken::Forbidden)?;
-        if let Some(told) = handled.told {
-            self.tell(device, |known| known.jobs = told);
-        }
-        Ok(handled.effects)
+        handled.await.map_err(|error| not_taken(&error))?.ok_or(NotTaken::Forbidden)
     }
 
     async fn on_replica(&self, who: Identity, device: DeviceId, topic: Replica, payload: Bytes) -> Taken {
@@ -209,10 +225,11 @@ impl<B: Bus> Adapter<B> {
             return Vec::new();
         }
         let filter = filter.to_owned();
-        let (links, id, new_rollout) = (self.links.clone(), device.clone(), random_rollout_id());
+        let (links, told) = (self.links.clone(), self.told.clone());
+        let (id, new_rollout) = (device.clone(), random_rollout_id());
         let found = self.engine.word_of(device.clone(), move |fleet, now| {
             if !greet(fleet, now, &id, &who)? {
-                return Ok((Vec::new(), Told::default()));
+                return Ok(Vec::new());
             }
             let mut messages = Vec::new();
             if wants_delta {
@@ -228,21 +245,20 @@ impl<B: Bus> Adapter<B> {
                 let missed = jobs::notifications(fleet, now, &id, &Told::default(), &pending, &links);
                 messages.extend(missed.into_iter().filter(|message| matches(&filter, &message.topic)));
             }
-            Ok((messages, Told::of(&pending)))
+            told.note(&id, |known| {
+                if wants_jobs {
+                    known.jobs = Told::of(&pending);
+                }
+                if wants_delta {
+                    known.work = Told::of(&pending);
+                }
+            });
+            Ok(messages)
         });
         match found.await {
-            Ok((messages, told)) => {
-                self.tell(device, |known| {
-                    if wants_jobs {
-                        known.jobs = told.clone();
-                    }
-                    if wants_delta {
-                        known.work = told;
-                    }
-                });
-                messages
-            }
+            Ok(messages) => messages,
             Err(error) => {
+                self.told.forget(&device);
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "a device was not told what it missed"

@@ -71,13 +71,14 @@ impl<S: Store> Desk<'_, S> {
         if let Err(refused) = self.check(&request)? {
             return Ok(self.rejected(Topic::UpdateReply(Verdict::Rejected), &refused, token));
         }
+        let state = self.state_of(&request)?;
         let answer = shadow::answer(
             self.fleet,
             self.now,
             self.device,
             &ShadowName::CLASSIC,
             Operation::Update,
-            request.state.as_bytes(),
+            &state,
         )?;
         let accepted = match answer.reply {
             Ok(accepted) => accepted,

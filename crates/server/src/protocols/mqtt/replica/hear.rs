@@ -1,10 +1,11 @@
 //! What is said on `update`: state for the shadow, a description, a word about an update, a wish for software.
 
 use super::ask::Asked;
-use super::{Desk, Refused};
+use super::{Desk, Refused, with_members};
 use crate::protocols::mqtt::door::Identity;
 use crate::protocols::mqtt::jobs;
 use crate::update;
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use updraft_core::attributes::Attributes;
 use updraft_core::device::Device;
@@ -190,6 +191,23 @@ impl<S: Store> Desk<'_, S> {
             self.fleet.report(self.now, self.device, &Report { description, progress })?;
         }
         Ok(())
+    }
+
+    /// What the shadow is to take in: with an acknowledgement of success also the version that the device says by it that
+    /// it runs (the pattern's step 8), unless it says so itself. Only while the job is open: a late word changes nothing.
+    pub(super) fn state_of(&mut self, request: &Request) -> Result<Bytes, Error> {
+        let said = Bytes::from(request.state.clone());
+        let Some((job, true)) = &request.acknowledged else { return Ok(said) };
+        let Some((rollout, _)) = self.rollout_named(job) else { return Ok(said) };
+        let pending = self.fleet.pending(self.now, self.device)?;
+        let open = pending.iter().find(|one| one.rollout.id == rollout);
+        let Some((_, version)) = open.and_then(|one| one.rollout.release()) else { return Ok(said) };
+        let reported = serde_json::from_str::<Value>(&request.state).ok();
+        if reported.is_some_and(|body| body["state"]["reported"].get("version").is_some()) {
+            return Ok(said);
+        }
+        let member = Map::from_iter([("version".to_owned(), version.as_str().into())]);
+        Ok(with_members(&said, &["state", "reported"], member))
     }
 
     /// The rollout that a job ID in an acknowledgement names: as a delta names it, or as Jobs does.
