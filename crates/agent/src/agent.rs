@@ -68,6 +68,7 @@ pub(crate) enum Input {
     /// Somebody wants a check-in.
     CheckIn,
     /// The transport has something to say.
+    #[cfg_attr(not(feature = "mqtt"), expect(dead_code, reason = "over HTTP nothing is said unasked"))]
     Hint,
     /// The embedding program says which version runs.
     Running(String),

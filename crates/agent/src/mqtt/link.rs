@@ -30,7 +30,7 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 2 * updraft_wire::check_in::ANSWER_B
 pub(crate) const SAID_BYTES_MAX: usize = updraft_wire::check_in::CHECK_IN_BYTES_MAX;
 /// Longest time to reach the server, name resolution and TLS handshake included.
 const CONNECT_TIME_MAX: Duration = crate::http::CONNECT_TIME_MAX;
-/// A connection that lasted so long was a good one: earlier failures are forgotten.
+/// A connection that lasted so long, and on which something was answered, was a good one: earlier failures are forgotten.
 const STEADY_TIME: Duration = Duration::from_secs(30);
 /// How long the server is given to take leave of, at the end.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -110,6 +110,8 @@ struct State {
     waiting: Option<Ask>,
     reply: Option<Reply>,
     is_hinted: bool,
+    /// Whether anything was answered on this connection.
+    is_answered: bool,
     is_closing: bool,
 }
 
@@ -146,6 +148,7 @@ impl Link {
             waiting: None,
             reply: None,
             is_hinted: false,
+            is_answered: false,
             is_closing: false,
         };
         let topics = settings.topics.clone();
@@ -266,6 +269,7 @@ impl Board {
     fn begin(&self, client: &Client) -> bool {
         let mut state = self.lock();
         state.phase = Phase::Connecting;
+        state.is_answered = false;
         state.client = Some(client.clone());
         self.changed.notify_all();
         !state.is_closing
@@ -315,6 +319,7 @@ impl Board {
         let token =
             serde_json::from_slice::<Token>(&message.payload).ok().and_then(|token| token.client_token);
         if token.as_ref() == Some(&ask.token) && state.reply.is_none() {
+            state.is_answered = true;
             state.reply = Some(Reply { verdict, payload: message.payload.to_vec() });
             self.changed.notify_all();
         }
@@ -333,7 +338,8 @@ fn drive(options: &MqttOptions, id: &str, answer_time: Duration, board: &Board, 
     loop {
         let began = Instant::now();
         let Some(detail) = converse(options, answer_time, board, wake) else { return };
-        failures = if began.elapsed() >= STEADY_TIME { 1 } else { failures + 1 };
+        let was_good = began.elapsed() >= STEADY_TIME && board.lock().is_answered;
+        failures = if was_good { 1 } else { failures + 1 };
         if !board.rest(detail, pace::connect_pause(id, failures), wake) {
             return;
         }
