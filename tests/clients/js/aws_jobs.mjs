@@ -1,6 +1,7 @@
-// Jobs with the AWS IoT Device SDK v2 for JavaScript: `aws_jobs.mjs CASE 3|5`. One job is queued for the device.
+// Jobs with the AWS IoT Device SDK v2 for JavaScript: `aws_jobs.mjs CASE 3|5`. A job comes once it is
+// connected.
 
-import { CASE, Inbox, PATIENCE, WORDS, client, end, hold, same } from "./case.mjs";
+import { CASE, Inbox, PATIENCE, WORDS, client, end, hold, same, until } from "./case.mjs";
 
 const { iot, iotjobs, mqtt, mqtt5 } = client("aws-iot-device-sdk-v2");
 const { device: thingName } = CASE;
@@ -54,9 +55,13 @@ async function refused(request, code, what) {
 }
 
 const jobs = await (WORDS[0] === "3" ? connect3() : connect5());
-const { document, id: jobId } = CASE.job;
-const pending = await jobs.getPendingJobExecutions({ thingName });
-same([pending.inProgressJobs.length, pending.queuedJobs.map((job) => job.jobId)], [0, [jobId]], "the pending jobs");
+const { document } = CASE;
+const waiting = await until(async () => {
+  const { inProgressJobs, queuedJobs } = await jobs.getPendingJobExecutions({ thingName });
+  same(inProgressJobs, [], "the jobs begun");
+  return queuedJobs[0];
+}, "no job comes");
+const { jobId } = waiting;
 const next = (await jobs.describeJobExecution({ thingName, jobId: "$next" })).execution;
 same([next.jobId, next.status, next.jobDocument], [jobId, "QUEUED", document], "the next job");
 const started = (await jobs.startNextPendingJobExecution({ thingName, statusDetails: { step: "begun" } })).execution;

@@ -67,6 +67,17 @@ export class Inbox {
   }
 }
 
+// What a probe finds, asked until it finds something.
+export async function until(probe, sentence) {
+  const ends = Date.now() + PATIENCE;
+  for (;;) {
+    const found = await probe();
+    if (found) return found;
+    hold(Date.now() < ends, sentence);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
 // Runs a verb of the operator with `--json`, and returns what it prints.
 export function verb(...words) {
   const options = { cwd: CASE.folder, encoding: "utf8", timeout: PATIENCE };

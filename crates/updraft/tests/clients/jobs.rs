@@ -17,9 +17,8 @@ fn tell_the_story(proof: Proof, program: &str, words: &[&str]) {
     case.server.end();
 }
 
-/// Creates a job for the device by boto3, with a document; its ID.
-fn create_job(case: &mut Case, document: &Value) -> String {
-    case.tell("document", document.clone());
+/// Creates a job by boto3 with the case's document, once the device is known; its ID.
+fn create_job(case: &Case) -> String {
     case.run(Kind::Python, "create_job.py", &[]);
     fs::read_to_string(case.server.path("job.id")).unwrap()
 }
@@ -35,10 +34,12 @@ fn do_one_job_by_node(proof: Proof, protocol: &str) {
         return;
     }
     let mut case = Case::new(proof).with_access_key();
-    let document = json!({ "operation": "configure", "list": [1, null, { "deep": "ü" }] });
-    let job = create_job(&mut case, &document);
-    case.tell("job", json!({ "id": job, "document": document }));
-    case.run(Kind::Node, "aws_jobs.mjs", &[protocol]);
+    case.tell("document", json!({ "operation": "configure", "list": [1, null, { "deep": "ü" }] }));
+    let mut command = Kind::Node.command("aws_jobs.mjs", case.server.folder());
+    command.arg(case.write()).arg(protocol);
+    let program = Running::start(command);
+    let job = create_job(&case);
+    program.must_hold();
     assert_eq!(end_of(&case, &job)["status"], "SUCCEEDED");
     case.server.end();
 }
@@ -90,7 +91,7 @@ fn placeholder() -> String {
 
 /// Starts the agent that comes as an example with the first SDK for Node, lets it do a job, and returns how that ended.
 fn do_by_agent(case: &mut Case, document: &Value) -> Value {
-    let job = create_job(case, document);
+    case.tell("document", document.clone());
     let folder = case.server.folder();
     let mut command = Kind::NodeExample.command("aws-iot-device-sdk/examples/jobs-agent.js", folder);
     let port = case.fact("mqtt_port").to_string();
@@ -99,6 +100,7 @@ fn do_by_agent(case: &mut Case, document: &Value) -> Value {
     command.args(["-a", text("ca"), "-c", text("certificate"), "-k", text("key")]);
     command.env("NODE_EXTRA_CA_CERTS", text("ca"));
     let agent = Running::start(command);
+    let job = create_job(case);
     let end = end_of(case, &job);
     let wrote = agent.kill();
     assert_eq!(end["status"], "SUCCEEDED", "{end}\n{wrote}");

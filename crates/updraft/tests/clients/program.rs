@@ -105,23 +105,31 @@ fn is_command(name: &str) -> bool {
 
 /// A program that runs; it and what it started are killed when this is dropped.
 pub(crate) struct Running {
+    name: String,
     group: Pid,
     output: mpsc::Receiver<std::io::Result<Output>>,
 }
 
 impl Running {
     pub(crate) fn start(mut command: Command) -> Self {
+        let name = format!("{command:?}");
         let child: Child = command.spawn().unwrap();
         let group = Pid::from_child(&child);
         let (sender, output) = mpsc::channel();
         // Nobody listens any more if the test has failed.
         std::thread::spawn(move || drop(sender.send(child.wait_with_output())));
-        Self { group, output }
+        Self { name, group, output }
     }
 
-    /// Waits for its end, at most as long as a program may take.
-    pub(crate) fn end(&self) -> Result<Output, mpsc::RecvTimeoutError> {
-        self.output.recv_timeout(TIME_MAX).map(Result::unwrap)
+    /// Waits for its end, at most as long as a program may take. It must be a good one.
+    pub(crate) fn must_hold(&self) {
+        match self.output.recv_timeout(TIME_MAX) {
+            Ok(output) => {
+                let output = output.unwrap();
+                assert!(output.status.success(), "{}\n{}", self.name, told(&output));
+            }
+            Err(_) => panic!("{} takes longer than {TIME_MAX:?}\n{}", self.name, self.kill()),
+        }
     }
 
     /// Kills it, and returns what it wrote.
@@ -148,10 +156,5 @@ fn told(output: &Output) -> String {
 
 /// Runs a command, which must end well.
 pub(crate) fn must_hold(command: Command) {
-    let name = format!("{command:?}");
-    let running = Running::start(command);
-    match running.end() {
-        Ok(output) => assert!(output.status.success(), "{name}\n{}", told(&output)),
-        Err(_) => panic!("{name} takes longer than {TIME_MAX:?}\n{}", running.kill()),
-    }
+    Running::start(command).must_hold();
 }
