@@ -3,7 +3,7 @@
 //! Jobs have no place for what a device is, so that goes to the replica, before anything is said of a job: the version
 //! that runs is what an end is judged by.
 
-use crate::mqtt::link::{Ask, Link, Topics};
+use crate::mqtt::line::{Ask, Line, Topics};
 use crate::mqtt::replica::{self, Replica};
 use crate::mqtt::{answer, not_understood, refusal};
 use crate::transport::CheckInError;
@@ -70,29 +70,29 @@ impl Jobs {
     /// Says what the device is and how it stands, then asks for the next job.
     pub(super) fn check_in(
         &mut self,
-        link: &Link,
+        line: &Line,
         connection: u64,
         words: &CheckIn,
     ) -> Result<CheckInAnswer, CheckInError> {
         if self.connection != connection {
             (self.connection, self.known, self.told) = (connection, None, None);
         }
-        self.description.report(link, connection, words, None)?;
+        self.description.report(line, connection, words, None)?;
         if let Some(update) = words.update.as_ref().filter(|update| self.told.as_ref() != Some(update)) {
-            self.tell(link, update, &words.version)?;
+            self.tell(line, update, &words.version)?;
             self.told = Some(update.clone());
         }
         let ended = words.update.as_ref().filter(|update| update.state.is_settled());
         let noted = ended.map(|update| update.job.clone());
-        Ok(answer(words, self.next(link)?, noted))
+        Ok(answer(words, self.next(line)?, noted))
     }
 
     /// Says how the device stands with a job. A job that the server has closed hears no more, and need not.
-    fn tell(&mut self, link: &Link, update: &UpdateStatus, version: &str) -> Result<(), CheckInError> {
+    fn tell(&mut self, line: &Line, update: &UpdateStatus, version: &str) -> Result<(), CheckInError> {
         let (status, details) = said(update, version);
         for _ in 0..TRIES_MAX {
-            let Some(known) = self.known(link, &update.job)? else { return Ok(()) };
-            match self.update(link, &known, status, details.clone())? {
+            let Some(known) = self.known(line, &update.job)? else { return Ok(()) };
+            match self.update(line, &known, status, details.clone())? {
                 None => return Ok(()),
                 Some(rejected) => match rejected.code {
                     RejectedCode::VersionMismatch => self.known = None,
@@ -116,24 +116,24 @@ impl Jobs {
     }
 
     /// The execution of a job, described anew where it is not known.
-    fn known(&mut self, link: &Link, job: &JobId) -> Result<Option<Known>, CheckInError> {
+    fn known(&mut self, line: &Line, job: &JobId) -> Result<Option<Known>, CheckInError> {
         if self.known.as_ref().is_none_or(|known| known.job != *job) {
             // The next job is the one in progress, if one is.
-            let next = self.describe(link, NEXT, None)?;
+            let next = self.describe(line, NEXT, None)?;
             self.known = next.and_then(|execution| Known::of(job, execution));
         }
         if self.known.is_none() {
             let number = i64::from(job.attempt());
-            let named = self.describe(link, job.rollout(), Some(number))?;
+            let named = self.describe(line, job.rollout(), Some(number))?;
             self.known = named.and_then(|execution| Known::of(job, execution));
         }
         Ok(self.known.clone())
     }
 
     /// The next job that this agent can do. Others would stand before it for ever: they are refused.
-    fn next(&mut self, link: &Link) -> Result<Option<Assignment>, CheckInError> {
+    fn next(&mut self, line: &Line) -> Result<Option<Assignment>, CheckInError> {
         for _ in 0..UNFIT_MAX {
-            let Some(execution) = self.describe(link, NEXT, None)? else { return Ok(None) };
+            let Some(execution) = self.describe(line, NEXT, None)? else { return Ok(None) };
             let (job_id, number) = (execution.job_id.clone(), execution.execution_number);
             let version = execution.version_number;
             match fit(execution.job_document.as_ref()) {
@@ -144,7 +144,7 @@ impl Jobs {
                 Fit::Not(status, why) => {
                     let details = failure(Reason::UnsupportedPackage, &why);
                     // The next description shows what became of it, accepted or not.
-                    let _ = self.update_execution(link, &job_id, number, version, status, details)?;
+                    let _ = self.update_execution(line, &job_id, number, version, status, details)?;
                 }
             }
         }
@@ -153,11 +153,11 @@ impl Jobs {
 
     fn describe(
         &self,
-        link: &Link,
+        line: &Line,
         job_id: &str,
         number: Option<i64>,
     ) -> Result<Option<Execution>, CheckInError> {
-        let token = link.token();
+        let token = line.token();
         let body = DescribeRequest {
             execution_number: number,
             include_job_document: None,
@@ -165,7 +165,7 @@ impl Jobs {
         };
         let reply = |verdict| Topic::DescribeReply(job_id, verdict).name(&self.thing);
         let replies = [reply(Verdict::Accepted), reply(Verdict::Rejected)];
-        match self.ask::<_, ExecutionReply>(link, Topic::Describe(job_id), replies, token, &body)? {
+        match self.ask::<_, ExecutionReply>(line, Topic::Describe(job_id), replies, token, &body)? {
             Ok(reply) => Ok(reply.execution.filter(|execution| !execution.status.is_terminal())),
             Err(rejected) => match rejected.code {
                 RejectedCode::ResourceNotFound | RejectedCode::TerminalStateReached => Ok(None),
@@ -182,12 +182,12 @@ impl Jobs {
 
     fn update(
         &mut self,
-        link: &Link,
+        line: &Line,
         known: &Known,
         status: Status,
         details: Details,
     ) -> Result<Option<Rejected>, CheckInError> {
-        match self.update_execution(link, &known.job_id, known.number, known.version, status, details)? {
+        match self.update_execution(line, &known.job_id, known.number, known.version, status, details)? {
             Ok(reply) => {
                 let version = reply.execution_state.map_or(known.version + 1, |state| state.version_number);
                 self.known = Some(Known { version, ..known.clone() }).filter(|_| !status.is_terminal());
@@ -199,14 +199,14 @@ impl Jobs {
 
     fn update_execution(
         &self,
-        link: &Link,
+        line: &Line,
         job_id: &str,
         number: Option<i64>,
         version: i64,
         status: Status,
         details: Details,
     ) -> Result<Result<UpdateReply, Rejected>, CheckInError> {
-        let token = link.token();
+        let token = line.token();
         let body = UpdateRequest {
             expected_version: Some(version),
             execution_number: number,
@@ -216,12 +216,12 @@ impl Jobs {
         };
         let reply = |verdict| Topic::UpdateReply(job_id, verdict).name(&self.thing);
         let replies = [reply(Verdict::Accepted), reply(Verdict::Rejected)];
-        self.ask(link, Topic::Update(job_id), replies, token, &body)
+        self.ask(line, Topic::Update(job_id), replies, token, &body)
     }
 
     fn ask<B: Serialize, T: DeserializeOwned>(
         &self,
-        link: &Link,
+        line: &Line,
         topic: Topic<'_>,
         [accepted, rejected]: [String; 2],
         token: String,
@@ -229,7 +229,7 @@ impl Jobs {
     ) -> Result<Result<T, Rejected>, CheckInError> {
         let payload = serde_json::to_vec(body).map_err(not_understood)?;
         let ask = Ask { topic: topic.name(&self.thing), payload, token, accepted, rejected };
-        let reply = link.ask(self.connection, ask)?;
+        let reply = line.ask(self.connection, ask)?;
         match reply.verdict {
             Verdict::Accepted => serde_json::from_slice(&reply.payload).map(Ok).map_err(not_understood),
             Verdict::Rejected => serde_json::from_slice(&reply.payload).map(Err).map_err(not_understood),

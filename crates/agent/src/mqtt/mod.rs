@@ -1,6 +1,6 @@
 //! The check-in over MQTT 3.1.1: a connection that stays open, on which the same words are said and answered.
 //!
-//! [`link`] holds the connection on a thread of its own and knows of topics, requests and hints; [`replica`] and [`jobs`]
+//! [`line`] holds the connection on a thread of its own and knows of topics, requests and hints; [`replica`] and [`jobs`]
 //! say a check-in's words in the two contracts. What the server pushes is only ever a hint: the agent then asks, so that
 //! a message that was lost, doubled or late changes nothing.
 //!
@@ -8,7 +8,7 @@
 
 mod address;
 mod jobs;
-pub(crate) mod link;
+pub(crate) mod line;
 mod replica;
 
 pub(crate) use address::Address;
@@ -17,7 +17,7 @@ use crate::agent::Input;
 use crate::config::{Config, Credential, MqttFlow};
 use crate::http::ClientError;
 use crate::mqtt::jobs::Jobs;
-use crate::mqtt::link::{Link, LinkError, LinkSettings};
+use crate::mqtt::line::{Line, LineError, LineSettings};
 use crate::mqtt::replica::Replica;
 use crate::transport::{CheckInError, Opened, Transport};
 use std::sync::mpsc::SyncSender;
@@ -32,7 +32,7 @@ const BUSY_EVERY_S: u64 = 10;
 /// Longest part of a refusal that is repeated in the log, in characters.
 const REFUSAL_CHARS_MAX: usize = 200;
 
-/// What is said over the link.
+/// What is said over the line.
 enum Flow {
     Replica(Replica),
     Jobs(Jobs),
@@ -40,7 +40,7 @@ enum Flow {
 
 /// Checks in over MQTT.
 struct Mqtt {
-    link: Link,
+    line: Line,
     flow: Flow,
 }
 
@@ -61,7 +61,7 @@ pub(crate) fn open(
         MqttFlow::Replica => (Flow::Replica(Replica::new(&config.id)), replica::topics(&config.id)),
         MqttFlow::Jobs => (Flow::Jobs(Jobs::new(&config.id)), jobs::topics(&config.id)),
     };
-    let settings = LinkSettings {
+    let settings = LineSettings {
         address,
         id: config.id.clone(),
         credential: credential.clone(),
@@ -72,30 +72,30 @@ pub(crate) fn open(
     };
     let inputs = inputs.clone();
     // A full queue means that the agent is awake, and looks at what was hinted soon.
-    let link = Link::open(settings, move || drop(inputs.try_send(Input::Hint)))?;
-    Ok((Box::new(Mqtt { link, flow }), is_plain))
+    let line = Line::open(settings, move || drop(inputs.try_send(Input::Hint)))?;
+    Ok((Box::new(Mqtt { line, flow }), is_plain))
 }
 
 impl Transport for Mqtt {
     fn check_in(&mut self, words: &CheckIn) -> Result<CheckInAnswer, CheckInError> {
-        let connection = self.link.await_connection()?;
+        let connection = self.line.await_connection()?;
         match &mut self.flow {
-            Flow::Replica(replica) => replica.check_in(&self.link, connection, words),
-            Flow::Jobs(jobs) => jobs.check_in(&self.link, connection, words),
+            Flow::Replica(replica) => replica.check_in(&self.line, connection, words),
+            Flow::Jobs(jobs) => jobs.check_in(&self.line, connection, words),
         }
     }
 
     fn take_hint(&mut self) -> bool {
-        self.link.take_hint()
+        self.line.take_hint()
     }
 }
 
-impl From<LinkError> for CheckInError {
-    fn from(error: LinkError) -> Self {
+impl From<LineError> for CheckInError {
+    fn from(error: LineError) -> Self {
         match error {
-            LinkError::Offline(detail) => Self::Offline(detail),
-            LinkError::Silent(time) => Self::Silent(time),
-            LinkError::TooLong(bytes) => {
+            LineError::Offline(detail) => Self::Offline(detail),
+            LineError::Silent(time) => Self::Silent(time),
+            LineError::TooLong(bytes) => {
                 Self::NotUnderstood(format!("a message of {bytes} bytes is too long to send"))
             }
         }

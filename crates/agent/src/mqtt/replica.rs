@@ -1,7 +1,7 @@
 //! The check-in by the device state replica: what the device is becomes reported state, what it should do is what
 //! differs from it.
 
-use crate::mqtt::link::{Ask, Link, Reply, Topics};
+use crate::mqtt::line::{Ask, Line, Reply, Topics};
 use crate::mqtt::{answer, not_understood, refusal};
 use crate::transport::CheckInError;
 use serde::de::IgnoredAny;
@@ -40,20 +40,20 @@ impl Replica {
     /// Says how the device stands, then asks what differs.
     pub(super) fn check_in(
         &mut self,
-        link: &Link,
+        line: &Line,
         connection: u64,
         words: &CheckIn,
     ) -> Result<CheckInAnswer, CheckInError> {
-        self.report(link, connection, words, words.update.clone())?;
+        self.report(line, connection, words, words.update.clone())?;
         let ended = words.update.as_ref().filter(|update| update.state.is_settled());
         let noted = ended.map(|update| update.job.clone());
-        Ok(answer(words, self.get(link, connection)?, noted))
+        Ok(answer(words, self.get(line, connection)?, noted))
     }
 
     /// Reports what the device is, unless the server has heard it on this connection.
     pub(super) fn report(
         &mut self,
-        link: &Link,
+        line: &Line,
         connection: u64,
         words: &CheckIn,
         update: Option<updraft_wire::UpdateStatus>,
@@ -68,21 +68,21 @@ impl Replica {
         if self.reported.as_ref() == Some(&(connection, reported.clone())) {
             return Ok(());
         }
-        let token = link.token();
+        let token = line.token();
         let state =
             Sections::<IgnoredState, Reported> { desired: None, reported: Some(reported), delta: None };
         let body = UpdateRequest { state, client_token: Some(token.clone()), version: None };
         let payload = serde_json::to_vec(&body).map_err(not_understood)?;
-        accepted(link.ask(connection, self.ask(Topic::Update, token, payload))?)?;
+        accepted(line.ask(connection, self.ask(Topic::Update, token, payload))?)?;
         self.reported = body.state.reported.map(|reported| (connection, reported));
         Ok(())
     }
 
-    fn get(&self, link: &Link, connection: u64) -> Result<Option<Assignment>, CheckInError> {
-        let token = link.token();
+    fn get(&self, line: &Line, connection: u64) -> Result<Option<Assignment>, CheckInError> {
+        let token = line.token();
         let payload =
             serde_json::to_vec(&GetRequest { client_token: Some(token.clone()) }).map_err(not_understood)?;
-        let payload = accepted(link.ask(connection, self.ask(Topic::Get, token, payload))?)?;
+        let payload = accepted(line.ask(connection, self.ask(Topic::Get, token, payload))?)?;
         let whole: Accepted<Sections<DesiredUpdate, IgnoredAny>> =
             serde_json::from_slice(&payload).map_err(not_understood)?;
         let wanted = whole.state.delta.unwrap_or_default();

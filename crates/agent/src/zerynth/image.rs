@@ -102,10 +102,8 @@ fn check_room(
 }
 
 fn failed(operation: &str, path: &Path, source: &io::Error) -> FotaError {
-    let reason = match source.kind() {
-        io::ErrorKind::StorageFull => Reason::InsufficientStorage,
-        _ => Reason::InstallFailed,
-    };
+    let is_full = source.kind() == io::ErrorKind::StorageFull;
+    let reason = if is_full { Reason::InsufficientStorage } else { Reason::InstallFailed };
     FotaError::Image { reason, detail: format!("cannot {operation} {}: {source}", path.display()) }
 }
 

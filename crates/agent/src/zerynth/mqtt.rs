@@ -3,7 +3,7 @@
 use crate::config::{Credential, KEEP_ALIVE};
 use crate::http::ClientError;
 use crate::mqtt::Address;
-use crate::mqtt::link::{Ask, Link, LinkError, LinkSettings, Topics};
+use crate::mqtt::line::{Ask, Line, LineError, LineSettings, Topics};
 use crate::zerynth::{Job, Jobs, JobsError, Pending};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -32,9 +32,9 @@ pub struct MqttJobsSettings {
 
 /// The jobs of a device over MQTT.
 pub struct MqttJobs {
-    settings: LinkSettings,
+    settings: LineSettings,
     thing: String,
-    link: Option<Link>,
+    line: Option<Line>,
 }
 
 impl MqttJobs {
@@ -53,7 +53,7 @@ impl MqttJobs {
             ],
             hints: vec![Topic::Notify.name(&thing)],
         };
-        let settings = LinkSettings {
+        let settings = LineSettings {
             address: Address::new(&settings.server)?,
             id: thing.clone(),
             credential: settings.credential,
@@ -62,16 +62,16 @@ impl MqttJobs {
             topics,
             answer_time: settings.answer_time,
         };
-        let link = Some(Link::open(settings.clone(), || ())?);
-        Ok(Self { settings, thing, link })
+        let line = Some(Line::open(settings.clone(), || ())?);
+        Ok(Self { settings, thing, line })
     }
 
-    fn link(&mut self) -> Result<&Link, JobsError> {
-        if self.link.is_none() {
-            let link = Link::open(self.settings.clone(), || ());
-            self.link = Some(link.map_err(|error| JobsError::Unanswered(error.to_string()))?);
+    fn line(&mut self) -> Result<&Line, JobsError> {
+        if self.line.is_none() {
+            let line = Line::open(self.settings.clone(), || ());
+            self.line = Some(line.map_err(|error| JobsError::Unanswered(error.to_string()))?);
         }
-        self.link.as_ref().ok_or_else(|| JobsError::Unanswered("no connection".into()))
+        self.line.as_ref().ok_or_else(|| JobsError::Unanswered("no connection".into()))
     }
 
     fn ask<B: Serialize, T: DeserializeOwned>(
@@ -81,13 +81,13 @@ impl MqttJobs {
         body: impl FnOnce(String) -> B,
     ) -> Result<Result<T, Rejected>, JobsError> {
         let topic = topic.name(&self.thing);
-        let link = self.link()?;
-        let connection = link.await_connection()?;
-        let token = link.token();
+        let line = self.line()?;
+        let connection = line.await_connection()?;
+        let token = line.token();
         let not_understood = |error: serde_json::Error| JobsError::NotUnderstood(error.to_string());
         let payload = serde_json::to_vec(&body(token.clone())).map_err(not_understood)?;
         let (accepted, rejected) = (reply(Verdict::Accepted), reply(Verdict::Rejected));
-        let reply = link.ask(connection, Ask { topic, payload, token, accepted, rejected })?;
+        let reply = line.ask(connection, Ask { topic, payload, token, accepted, rejected })?;
         match reply.verdict {
             Verdict::Accepted => serde_json::from_slice(&reply.payload).map(Ok).map_err(not_understood),
             Verdict::Rejected => serde_json::from_slice(&reply.payload).map(Err).map_err(not_understood),
@@ -95,8 +95,8 @@ impl MqttJobs {
     }
 }
 
-impl From<LinkError> for JobsError {
-    fn from(error: LinkError) -> Self {
+impl From<LineError> for JobsError {
+    fn from(error: LineError) -> Self {
         Self::Unanswered(error.to_string())
     }
 }
@@ -108,7 +108,7 @@ fn refused(rejected: &Rejected) -> JobsError {
 impl Jobs for MqttJobs {
     fn changed(&mut self) -> bool {
         // A connection that was given up has missed what there was to hear.
-        self.link.as_ref().is_none_or(Link::take_hint)
+        self.line.as_ref().is_none_or(Line::take_hint)
     }
 
     fn list(&mut self) -> Result<Pending, JobsError> {
@@ -161,6 +161,6 @@ impl Jobs for MqttJobs {
     }
 
     fn disconnect(&mut self) {
-        self.link = None;
+        self.line = None;
     }
 }

@@ -292,11 +292,10 @@ fn handle(stream: &mut TcpStream, shared: &Shared, packet: Packet) -> bool {
         Packet::Connect(connect) => {
             assert_eq!(connect.client_id, DEVICE);
             assert!(connect.clean_session);
-            let credential = match connect.auth.clone() {
-                rumqttc::mqttbytes::v4::ConnectAuth::UsernamePassword { username, password } => {
-                    Some((username, String::from_utf8_lossy(&password).into_owned()))
-                }
-                _ => None,
+            let credential = if let ConnectAuth::UsernamePassword { username, password } = &connect.auth {
+                Some((username.clone(), String::from_utf8_lossy(password).into_owned()))
+            } else {
+                None
             };
             state.connects.push((credential, connect.keep_alive));
             let code = if state.is_refusing {
@@ -337,7 +336,15 @@ fn handle(stream: &mut TcpStream, shared: &Shared, packet: Packet) -> bool {
         }
         Packet::PingReq => rumqttc::mqttbytes::v4::PingResp.write(&mut out).map(drop).unwrap(),
         Packet::Disconnect => return false,
-        _ => {}
+        Packet::ConnAck(_)
+        | Packet::PubAck(_)
+        | Packet::PubRec(_)
+        | Packet::PubRel(_)
+        | Packet::PubComp(_)
+        | Packet::SubAck(_)
+        | Packet::Unsubscribe(_)
+        | Packet::UnsubAck(_)
+        | Packet::PingResp => panic!("the agent sent what it never sends"),
     }
     shared.changed.notify_all();
     stream.write_all(&out).is_ok()

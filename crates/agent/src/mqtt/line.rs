@@ -1,4 +1,4 @@
-//! One connection, held by one thread for as long as the link lives, and made again when it is lost.
+//! One connection, held by one thread for as long as the line lives, and made again when it is lost.
 //!
 //! Others ask on it and wait for the reply, one at a time. A reply is told by its topic and by the token of its request,
 //! so a late or foreign one is nobody's. All other messages are hints or nothing.
@@ -39,7 +39,7 @@ const REQUESTS_WAITING_MAX: usize = 8;
 
 /// What to connect to, as whom.
 #[derive(Debug, Clone)]
-pub(crate) struct LinkSettings {
+pub(crate) struct LineSettings {
     pub(crate) address: Address,
     /// The device's ID: the client's and, with a token, the user's name.
     pub(crate) id: String,
@@ -63,7 +63,7 @@ pub(crate) struct Topics {
 
 /// Why there was no reply.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum LinkError {
+pub(crate) enum LineError {
     /// There is no connection, or it was lost before the reply.
     #[error("no connection to the server: {0}")]
     Offline(String),
@@ -96,7 +96,7 @@ pub(crate) struct Reply {
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Phase {
     Connecting,
-    /// Connected and subscribed, for the so-manieth time.
+    /// Connected and subscribed; which connection of the line this is, from 1.
     Up(u64),
     /// Waits before it connects again; why.
     Down(String),
@@ -115,7 +115,7 @@ struct State {
     is_closing: bool,
 }
 
-/// What the link's thread and those who ask share.
+/// What the line's thread and those who ask share.
 struct Board {
     state: Mutex<State>,
     changed: Condvar,
@@ -123,21 +123,21 @@ struct Board {
 }
 
 /// A connection that is made again whenever it is lost.
-pub(crate) struct Link {
+pub(crate) struct Line {
     board: Arc<Board>,
     answer_time: Duration,
-    /// Tells this link's requests from those of one before it.
+    /// Tells this line's requests from those of one before it.
     salt: String,
     requests: std::cell::Cell<u64>,
 }
 
-impl Link {
+impl Line {
     /// Begins to connect. `wake` is called when there is a hint to take; it must not wait.
     ///
     /// # Errors
     /// [`ClientError`] if the certificates or the key are of no use.
     pub(crate) fn open(
-        settings: LinkSettings,
+        settings: LineSettings,
         wake: impl Fn() + Send + 'static,
     ) -> Result<Self, ClientError> {
         let options = options(&settings)?;
@@ -163,18 +163,18 @@ impl Link {
     /// Waits while a connection is being made; says which one there is. Connections count from 1.
     ///
     /// # Errors
-    /// [`LinkError::Offline`] if there is none.
-    pub(crate) fn await_connection(&self) -> Result<u64, LinkError> {
+    /// [`LineError::Offline`] if there is none.
+    pub(crate) fn await_connection(&self) -> Result<u64, LineError> {
         let give_up = Instant::now() + CONNECT_TIME_MAX + self.answer_time;
         let mut state = self.board.lock();
         loop {
             match &state.phase {
                 Phase::Up(connection) => return Ok(*connection),
-                Phase::Down(detail) => return Err(LinkError::Offline(detail.clone())),
-                Phase::Closed => return Err(LinkError::Offline("the link is closed".into())),
+                Phase::Down(detail) => return Err(LineError::Offline(detail.clone())),
+                Phase::Closed => return Err(LineError::Offline("the line is closed".into())),
                 Phase::Connecting => {}
             }
-            state = self.board.wait(state, give_up).ok_or(LinkError::Silent(self.answer_time))?;
+            state = self.board.wait(state, give_up).ok_or(LineError::Silent(self.answer_time))?;
         }
     }
 
@@ -187,10 +187,10 @@ impl Link {
     /// Asks on this connection, and waits for the reply.
     ///
     /// # Errors
-    /// [`LinkError`]. A server that is silent loses the connection: on a fresh one it may do better.
-    pub(crate) fn ask(&self, connection: u64, ask: Ask) -> Result<Reply, LinkError> {
+    /// [`LineError`]. A server that is silent loses the connection: on a fresh one it may do better.
+    pub(crate) fn ask(&self, connection: u64, ask: Ask) -> Result<Reply, LineError> {
         if ask.payload.len() > SAID_BYTES_MAX {
-            return Err(LinkError::TooLong(ask.payload.len()));
+            return Err(LineError::TooLong(ask.payload.len()));
         }
         let give_up = Instant::now() + self.answer_time;
         let mut state = self.board.lock();
@@ -207,9 +207,9 @@ impl Link {
             }
             match &state.phase {
                 Phase::Up(number) if *number == connection && sent => {}
-                Phase::Down(detail) => break Err(LinkError::Offline(detail.clone())),
+                Phase::Down(detail) => break Err(LineError::Offline(detail.clone())),
                 Phase::Up(_) | Phase::Connecting | Phase::Closed => {
-                    break Err(LinkError::Offline("the connection was lost".into()));
+                    break Err(LineError::Offline("the connection was lost".into()));
                 }
             }
             match self.board.wait(state, give_up) {
@@ -220,7 +220,7 @@ impl Link {
                         // Refused only where the connection has ended by itself.
                         let _ = client.try_disconnect_now();
                     }
-                    break Err(LinkError::Silent(self.answer_time));
+                    break Err(LineError::Silent(self.answer_time));
                 }
             }
         };
@@ -234,7 +234,7 @@ impl Link {
     }
 }
 
-impl Drop for Link {
+impl Drop for Line {
     /// Takes leave of the server, so that it need not wait for the keep-alive to know.
     fn drop(&mut self) {
         let give_up = Instant::now() + LEAVE_TIME_MAX;
@@ -378,7 +378,7 @@ fn converse(options: &MqttOptions, answer_time: Duration, board: &Board, wake: &
             }
             Event::Incoming(Packet::SubAck(granted)) => {
                 if granted.return_codes.contains(&SubscribeReasonCode::Failure) {
-                    return Some("the server grants a subscription not".into());
+                    return Some("the server refuses a subscription".into());
                 }
                 is_up = true;
                 board.is_up();
@@ -406,15 +406,22 @@ fn next(connection: &mut Connection, give_up: Option<Instant>) -> Result<Event, 
             })?
         }
     };
-    result.map_err(|error| match &error {
-        ConnectionError::ConnectionRefused(
-            ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized,
-        ) => "the server does not take this device's credential".to_owned(),
-        error => sentence(error),
+    result.map_err(|error| {
+        let is_refused = matches!(
+            error,
+            ConnectionError::ConnectionRefused(
+                ConnectReturnCode::BadUserNamePassword | ConnectReturnCode::NotAuthorized
+            )
+        );
+        if is_refused {
+            "the server does not take this device's credential".to_owned()
+        } else {
+            sentence(&error)
+        }
     })
 }
 
-fn options(settings: &LinkSettings) -> Result<MqttOptions, ClientError> {
+fn options(settings: &LineSettings) -> Result<MqttOptions, ClientError> {
     let address = &settings.address;
     let mut options = MqttOptions::new(settings.id.clone(), (address.host.clone(), address.port));
     options.set_keep_alive(u16::try_from(settings.keep_alive.as_secs()).unwrap_or(u16::MAX));
