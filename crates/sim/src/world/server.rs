@@ -16,6 +16,7 @@ use updraft_core::rollout::Downgrade;
 use updraft_core::time::Timestamp;
 use updraft_server::protocols::http::check_in::{self, Said};
 use updraft_server::protocols::http::schedule::next_check_in_s;
+use updraft_server::update;
 use updraft_wire::JobId;
 
 /// Between two check-ins of a device with nothing to do.
