@@ -13,7 +13,7 @@ pub mod link;
 pub mod range;
 mod refusal;
 pub mod serve;
-pub mod session;
+pub mod temporary_key;
 pub mod upload;
 
 use std::fs;

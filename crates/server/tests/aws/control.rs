@@ -270,3 +270,28 @@ fn what_cannot_be_done_yet_is_refused_by_name() {
     operator.ask("PUT", "/jobs/j", &huge).is(413, "RequestEntityTooLargeException");
     operator.ask("GET", "/jobs/j", &Value::Null).is(404, "ResourceNotFoundException");
 }
+
+#[test]
+fn a_continuous_job_is_for_devices_that_join_its_group_later_and_a_snapshot_is_not() {
+    let operator = Operator::new();
+    let device = operator.stage.device("d-1", json!({ "group": "attics" }));
+    operator.stage.device("d-0", json!({ "group": "kitchens" }));
+    let group = "arn:aws:iot:eu-central-1:1:thinggroup/kitchens";
+    for (job, selection) in [("always", "CONTINUOUS"), ("once", "SNAPSHOT")] {
+        let body = json!({ "targets": [group], "document": "{}", "targetSelection": selection });
+        operator.done("PUT", &format!("/jobs/{job}"), &body);
+    }
+    let queued = || {
+        let answer = operator.stage.ask(At::Devices, &device, "GET", "/things/d-1/jobs", b"");
+        let jobs = answer.json()["queuedJobs"].as_array().unwrap().clone();
+        jobs.iter().map(|job| job["jobId"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert!(queued().is_empty());
+    let body = json!({ "id": "d-1", "product": PRODUCT, "version": "1.0.0", "boot": 2,
+        "attributes": { "group": "kitchens" } });
+    let moved = operator.stage.ask(At::Devices, &device, "POST", "/v1/check-in", body.to_string().as_bytes());
+    assert_eq!(moved.status, 200);
+    assert_eq!(queued(), ["always"]);
+    let listed = operator.done("GET", "/jobs/always/things", &Value::Null);
+    assert_eq!(listed["executionSummaries"].as_array().unwrap().len(), 1, "those that have asked");
+}

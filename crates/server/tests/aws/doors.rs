@@ -1,7 +1,7 @@
 //! Who is let in, and where: signatures, tokens and temporary keys at the doors.
 
 use serde_json::json;
-use updraft_server::artifacts::{LINK_KEYS_FILE, LinkSigner, session};
+use updraft_server::artifacts::{LINK_KEYS_FILE, LinkSigner, temporary_key};
 
 use crate::sign::Key;
 use crate::stage::{At, By, PRODUCT, Stage, exchange};
@@ -178,7 +178,7 @@ fn an_expired_temporary_key_is_refused_as_such() {
     stage.device("d-1", json!({}));
     let now = u64::try_from(jiff::Timestamp::now().as_second()).unwrap();
     let signer = LinkSigner::open(&stage.data().join(LINK_KEYS_FILE), now).unwrap();
-    let ended = session::issue(&signer, &"d-1".parse().unwrap(), now - 901, 900);
+    let ended = temporary_key::issue(&signer, &"d-1".parse().unwrap(), now - 901, 900);
     let key = Key { id: ended.access_key_id, secret: ended.secret, token: Some(ended.token) };
     let by = By::Key(key, "iotdata");
     stage.ask(At::Devices, &by, "GET", "/things/d-1/shadow", b"").is(403, "ExpiredTokenException");

@@ -6,7 +6,7 @@ use updraft_core::time::Timestamp;
 
 use super::failure::{Exception, Failure};
 use super::sigv4::{Claim, Head, Scope, is_signed};
-use crate::artifacts::session;
+use crate::artifacts::temporary_key;
 use crate::artifacts::{CredentialError, LinkSigner};
 use crate::auth::{Auth, Principal};
 use crate::listen::ClientCertificates;
@@ -111,17 +111,17 @@ impl Presented {
         };
         let (principal, secret) = if let Some(token) = &claim.token {
             let now_s = u64::try_from(now.as_millis()).unwrap_or(0) / 1000;
-            let session = session::open(signer, token, now_s).map_err(|error| match error {
+            let key = temporary_key::open(signer, token, now_s).map_err(|error| match error {
                 CredentialError::Expired => Failure::new(Exception::ExpiredToken, error.to_string()),
                 CredentialError::Altered
                 | CredentialError::WrongArtifact
                 | CredentialError::UnknownKey
                 | CredentialError::Malformed => unknown(),
             })?;
-            if session.access_key_id != claim.access_key_id {
+            if key.access_key_id != claim.access_key_id {
                 return Err(unknown());
             }
-            (Principal::Device(session.device), session.secret)
+            (Principal::Device(key.device), key.secret)
         } else {
             let key = auth.access_key(&claim.access_key_id, now).ok_or_else(unknown)?;
             (key.principal, key.secret.reveal().to_owned())

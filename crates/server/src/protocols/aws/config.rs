@@ -1,6 +1,6 @@
 //! The `[aws]` section of the configuration.
 
-use crate::artifacts::session::{SESSION_SECONDS_MAX, SESSION_SECONDS_MIN};
+use crate::artifacts::temporary_key::{TEMPORARY_KEY_SECONDS_MAX, TEMPORARY_KEY_SECONDS_MIN};
 use crate::interval::Interval;
 use serde::Deserialize;
 use std::time::Duration;
@@ -29,7 +29,7 @@ impl AwsConfig {
     /// A sentence naming the key and what it may be.
     pub fn check(&self) -> Result<(), String> {
         let seconds = self.credential_life.0.as_secs();
-        if (SESSION_SECONDS_MIN..=SESSION_SECONDS_MAX).contains(&seconds) {
+        if (TEMPORARY_KEY_SECONDS_MIN..=TEMPORARY_KEY_SECONDS_MAX).contains(&seconds) {
             Ok(())
         } else {
             Err("[aws] credential_life must be between 15m and 12h".to_owned())

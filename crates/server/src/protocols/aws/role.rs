@@ -13,7 +13,7 @@ use updraft_core::id::DeviceId;
 
 use super::door::{Doors, answer};
 use super::failure::{Exception, Failure};
-use crate::artifacts::session;
+use crate::artifacts::temporary_key;
 use crate::auth::Principal;
 
 /// The header in which a device says which thing it is; if it is there, it must be the device.
@@ -50,13 +50,13 @@ pub(super) async fn credentials(
         }
     }
     let now = u64::try_from(doors.engine.now().as_millis()).unwrap_or(0) / 1000;
-    let session = session::issue(&doors.signer, &device, now, doors.credential_life.as_secs());
-    let expires = i64::try_from(session.expires).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
+    let key = temporary_key::issue(&doors.signer, &device, now, doors.credential_life.as_secs());
+    let expires = i64::try_from(key.expires).ok().and_then(|at| jiff::Timestamp::from_second(at).ok());
     let expires = expires.expect("hours from now is a time").to_string();
     Ok(answer(&json!({ "credentials": {
-        "accessKeyId": session.access_key_id,
-        "secretAccessKey": session.secret,
-        "sessionToken": session.token,
+        "accessKeyId": key.access_key_id,
+        "secretAccessKey": key.secret,
+        "sessionToken": key.token,
         "expiration": expires,
     } })))
 }

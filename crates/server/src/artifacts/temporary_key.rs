@@ -6,6 +6,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use hmac::Hmac;
+use sha2::Sha256;
 use updraft_core::id::DeviceId;
 
 use super::credential::CredentialError;
@@ -13,11 +15,11 @@ use super::keyring::{tag_matches, tag_of};
 use super::link::{LinkSigner, decimal};
 
 /// Shortest life of a temporary access key, in seconds (AWS IoT's credential provider).
-pub const SESSION_SECONDS_MIN: u64 = 900;
+pub const TEMPORARY_KEY_SECONDS_MIN: u64 = 900;
 /// Longest life, in seconds (AWS IoT's credential provider): 12 hours.
-pub const SESSION_SECONDS_MAX: u64 = 43_200;
+pub const TEMPORARY_KEY_SECONDS_MAX: u64 = 43_200;
 /// What the ID of a temporary access key begins with.
-pub const SESSION_KEY_PREFIX: &str = "UPDT";
+pub const TEMPORARY_KEY_PREFIX: &str = "UPDT";
 /// First word of every token.
 const TOKEN_PREFIX: &str = "updraft-session.";
 /// Longest token that is looked at, in bytes: a name of 128 bytes in hex, the tag, two numbers.
@@ -31,7 +33,7 @@ const ID_DIGITS: usize = 16;
 
 /// A temporary access key. Printing it for debugging does not show it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Session {
+pub struct TemporaryKey {
     /// Whose it is.
     pub device: DeviceId,
     /// When it ends, in seconds since 1970; it is of no use at this second.
@@ -44,9 +46,9 @@ pub struct Session {
     pub token: String,
 }
 
-impl fmt::Debug for Session {
+impl fmt::Debug for TemporaryKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Session")
+        f.debug_struct("TemporaryKey")
             .field("device", &self.device)
             .field("expires", &self.expires)
             .finish_non_exhaustive()
@@ -56,27 +58,29 @@ impl fmt::Debug for Session {
 /// Makes a temporary access key with the newest signing key. A life outside its limits is brought within them. `now` is
 /// in seconds since 1970.
 #[must_use]
-pub fn issue(signer: &LinkSigner, device: &DeviceId, now: u64, life: u64) -> Session {
+pub fn issue(signer: &LinkSigner, device: &DeviceId, now: u64, life: u64) -> TemporaryKey {
     let keys = signer.keyring();
     let (key_id, mac) = keys.signing();
-    let expires = now.saturating_add(life.clamp(SESSION_SECONDS_MIN, SESSION_SECONDS_MAX));
+    let expires = now.saturating_add(life.clamp(TEMPORARY_KEY_SECONDS_MIN, TEMPORARY_KEY_SECONDS_MAX));
     let signed = format!("{TOKEN_PREFIX}{key_id}.{expires}.{}", hex::encode(device.as_str()));
     let tag = tag_of(mac.clone(), &[TOKEN_CONTEXT, signed.as_bytes()]);
+    let token = format!("{signed}.{tag}");
+    derive(mac, &signed, device.clone(), expires, token)
+}
+
+/// What follows from the signed part of a token.
+fn derive(mac: Hmac<Sha256>, signed: &str, device: DeviceId, expires: u64, token: String) -> TemporaryKey {
     let id = tag_of(mac.clone(), &[ID_CONTEXT, signed.as_bytes()]);
-    Session {
-        device: device.clone(),
-        expires,
-        access_key_id: format!("{SESSION_KEY_PREFIX}{}", id[..ID_DIGITS].to_ascii_uppercase()),
-        secret: tag_of(mac, &[SECRET_CONTEXT, signed.as_bytes()]),
-        token: format!("{signed}.{tag}"),
-    }
+    let access_key_id = format!("{TEMPORARY_KEY_PREFIX}{}", id[..ID_DIGITS].to_ascii_uppercase());
+    let secret = tag_of(mac, &[SECRET_CONTEXT, signed.as_bytes()]);
+    TemporaryKey { device, expires, access_key_id, secret, token }
 }
 
 /// The temporary access key that a token belongs to. `now` is in seconds since 1970.
 ///
 /// # Errors
 /// Anything but an untouched token of this server that is still good.
-pub fn open(signer: &LinkSigner, token: &str, now: u64) -> Result<Session, CredentialError> {
+pub fn open(signer: &LinkSigner, token: &str, now: u64) -> Result<TemporaryKey, CredentialError> {
     let (signed, tag) = token
         .rsplit_once('.')
         .filter(|_| token.len() <= TOKEN_BYTES_MAX)
@@ -89,14 +93,7 @@ pub fn open(signer: &LinkSigner, token: &str, now: u64) -> Result<Session, Crede
     if now >= expires {
         return Err(CredentialError::Expired);
     }
-    let id = tag_of(mac.clone(), &[ID_CONTEXT, signed.as_bytes()]);
-    Ok(Session {
-        device,
-        expires,
-        access_key_id: format!("{SESSION_KEY_PREFIX}{}", id[..ID_DIGITS].to_ascii_uppercase()),
-        secret: tag_of(mac, &[SECRET_CONTEXT, signed.as_bytes()]),
-        token: token.to_owned(),
-    })
+    Ok(derive(mac, signed, device, expires, token.to_owned()))
 }
 
 fn parse(signed: &str) -> Option<(&str, u64, DeviceId)> {
@@ -121,28 +118,28 @@ mod tests {
     fn a_token_gives_back_the_key_it_was_made_with_until_it_ends() {
         let folder = tempfile::tempdir().unwrap();
         let signer = signer(&folder);
-        let session = issue(&signer, &"d-1".parse().unwrap(), NOW, 3_600);
-        assert_eq!(session.expires, NOW + 3_600);
-        assert_eq!(session.access_key_id.len(), 20);
-        assert_eq!(open(&signer, &session.token, NOW + 3_599), Ok(session.clone()));
-        assert_eq!(open(&signer, &session.token, NOW + 3_600), Err(CredentialError::Expired));
+        let key = issue(&signer, &"d-1".parse().unwrap(), NOW, 3_600);
+        assert_eq!(key.expires, NOW + 3_600);
+        assert_eq!(key.access_key_id.len(), 20);
+        assert_eq!(open(&signer, &key.token, NOW + 3_599), Ok(key.clone()));
+        assert_eq!(open(&signer, &key.token, NOW + 3_600), Err(CredentialError::Expired));
         signer.rotate(NOW).unwrap();
-        assert_eq!(open(&signer, &session.token, NOW), Ok(session.clone()), "a rotation takes no key away");
+        assert_eq!(open(&signer, &key.token, NOW), Ok(key.clone()), "a rotation takes no key away");
         let another = LinkSigner::open(&folder.path().join("others"), NOW).unwrap();
-        assert_eq!(open(&another, &session.token, NOW), Err(CredentialError::UnknownKey));
-        let shown = format!("{session:?}");
-        assert!(!shown.contains(&session.secret) && !shown.contains(&session.token));
-        assert!(!session.token.contains(&session.secret));
+        assert_eq!(open(&another, &key.token, NOW), Err(CredentialError::UnknownKey));
+        let shown = format!("{key:?}");
+        assert!(!shown.contains(&key.secret) && !shown.contains(&key.token));
+        assert!(!key.token.contains(&key.secret));
     }
 
     #[test]
     fn a_token_with_another_device_or_end_is_altered() {
         let folder = tempfile::tempdir().unwrap();
         let signer = signer(&folder);
-        let session = issue(&signer, &"d-1".parse().unwrap(), NOW, 3_600);
+        let key = issue(&signer, &"d-1".parse().unwrap(), NOW, 3_600);
         for (from, to) in [("642d31", "642d32"), (&(NOW + 3_600).to_string(), &(NOW + 9_999).to_string())] {
-            let altered = session.token.replace(from, to);
-            assert_ne!(altered, session.token);
+            let altered = key.token.replace(from, to);
+            assert_ne!(altered, key.token);
             assert_eq!(open(&signer, &altered, NOW), Err(CredentialError::Altered));
         }
         for malformed in ["", "updraft-session.", "updraft-session.a.b.c.d", &"x".repeat(10_000), "Bearer x"]
@@ -156,8 +153,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let signer = signer(&folder);
         for (asked, given) in [(0, 900), (900, 900), (43_200, 43_200), (u64::MAX, 43_200)] {
-            let session = issue(&signer, &"d".parse().unwrap(), NOW, asked);
-            assert_eq!(session.expires - NOW, given);
+            let key = issue(&signer, &"d".parse().unwrap(), NOW, asked);
+            assert_eq!(key.expires - NOW, given);
         }
     }
 }
