@@ -64,7 +64,7 @@ struct CreateArgs {
 #[group(multiple = false, id = "form")]
 struct FormArgs {
     /// As a client certificate with its key, for a device that speaks MQTT
-    #[arg(long, requires = "device")]
+    #[arg(long, conflicts_with_all = ["product", "operator"])]
     certificate: bool,
     /// As an access key that signs requests (AWS Signature Version 4), for a device or an operator
     #[arg(long, conflicts_with = "product")]

@@ -91,6 +91,29 @@ fn a_products_token_speaks_for_the_device_that_the_client_id_names() {
 }
 
 #[test]
+fn revoking_a_token_that_speaks_for_many_ends_the_connections_of_all_whom_it_let_in_and_of_nobody_else() {
+    let stage = Stage::new();
+    let (product, operator) =
+        (stage.create(&json!({ "product": "cam" })), stage.create(&json!({ "operator": "shop" })));
+    let own = stage.token("cam-2");
+    let enter = |id: &str, token: &str| {
+        let mut client = stage.tls(stage.trusting(None));
+        assert_eq!(client.hello(&connect(5, id, None, Some(token))), Some(ACCEPTED));
+        client
+    };
+    let mut of_product = enter("cam-1", product["token"].as_str().unwrap());
+    let mut of_operator = enter("backend", operator["token"].as_str().unwrap());
+    let mut another = enter("cam-2", &own);
+    for (made, client) in [(&product, &mut of_product), (&operator, &mut of_operator)] {
+        stage.revoke(made);
+        let farewell = client.packet().unwrap().expect("a DISCONNECT");
+        assert_eq!((farewell[0] >> 4, farewell[2]), (14, 0x98));
+    }
+    another.0.write_all(&[0xc0, 0]).unwrap();
+    assert_eq!(another.packet().unwrap(), Some(vec![0xd0, 0]), "it is still there");
+}
+
+#[test]
 fn a_certificate_of_the_servers_own_authority_needs_no_password() {
     let stage = Stage::new();
     let certificate = stage.create(&json!({ "device": "cam-1", "form": "certificate" }));

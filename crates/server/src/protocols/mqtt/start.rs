@@ -1,7 +1,7 @@
 //! The embedded endpoint, put together: from its section of the configuration to open doors, and back to closed ones.
 
 use super::config::MqttConfig;
-use super::door::Handler;
+use super::door::{Handler, Identity};
 use super::endpoint::{Endpoint, Limits, Mode, Router, SessionStore, SessionStoreError};
 use super::gate::{Certificates, TokenGate};
 use super::websocket;
@@ -175,7 +175,7 @@ async fn serve_one<H: Handler>(
     }
 }
 
-/// Ends the connections of devices whose credential is revoked. A device that has another comes again.
+/// Ends the connections of those whose credential is revoked. Who has another comes again with it.
 async fn end_revoked<H: Handler>(
     endpoint: Arc<Endpoint<H, TokenGate>>,
     mut revocations: broadcast::Receiver<Principal>,
@@ -183,8 +183,14 @@ async fn end_revoked<H: Handler>(
     loop {
         match revocations.recv().await {
             Ok(Principal::Device(device)) => endpoint.router().disconnect(&device),
-            // Who came by these names itself differently each time, and is not found by them.
-            Ok(Principal::Product(_) | Principal::Operator(_)) => {}
+            Ok(Principal::Product(revoked)) => endpoint.router().disconnect_each(|who| match who {
+                Identity::Device { product, .. } => product.as_ref() == Some(&revoked),
+                Identity::Application { .. } => false,
+            }),
+            Ok(Principal::Operator(revoked)) => endpoint.router().disconnect_each(|who| match who {
+                Identity::Application { name } => name == revoked.as_str(),
+                Identity::Device { .. } => false,
+            }),
             Err(RecvError::Lagged(missed)) => {
                 tracing::warn!(
                     missed,
