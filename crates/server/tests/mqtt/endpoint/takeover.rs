@@ -90,6 +90,26 @@ async fn a_storm_of_reconnects_of_one_client_leaves_one_connection() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn of_connections_that_wait_for_one_session_only_the_latest_goes_on_waiting() {
+    let stage = Stage::new();
+    let mut first = stage.join(Version::V5, "d1").await;
+    first.publish("state/d1/slow", b"x", 1, 1).await;
+    settle().await;
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        let mut client = stage.client(Version::V5);
+        client.send(&hello(Version::V5, "d1").bytes()).await;
+        settle().await;
+        waiting.push(client);
+    }
+    for displaced in &mut waiting[..2] {
+        assert!(matches!(displaced.next().await, Got::Connack { code: 0x89, .. }));
+    }
+    stage.handler.go_on.add_permits(1);
+    assert!(matches!(waiting[2].next().await, Got::Connack { code: 0, .. }));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_storm_of_reconnects_of_a_fleet_is_held() {
     let stage = Stage::new();
     let hellos: Vec<_> = (0..1_000).map(|index| hello(Version::V3, &format!("d{index}")).lasting()).collect();

@@ -209,8 +209,8 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
                     return Ok((Attached { endpoint: self.clone(), session, with_will: false }, present));
                 }
                 Claim::Wait(gone) => {
-                    // An error of the channel means that it is gone as well.
-                    timeout_at(deadline, gone).await.map_err(|_| Code::ServerBusy)?.ok();
+                    let gone = timeout_at(deadline, gone).await.map_err(|_| Code::ServerBusy)?;
+                    gone.map_err(|_| Code::ServerBusy)?;
                 }
                 Claim::Again if Instant::now() >= deadline => return Err(Code::ServerBusy),
                 Claim::Again => tokio::task::yield_now().await,

@@ -180,7 +180,7 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
         state.will_due = delay.filter(|delay| *delay > 0).map(|delay| now + delay);
         let ended = state.expiry == 0 && self.router.end(session, &mut state);
         let identity = state.identity.clone();
-        let waiting = std::mem::take(&mut state.waiting);
+        let waiting = state.waiting.take();
         drop(state);
         if ended {
             self.router.registry.remove(session);
@@ -188,7 +188,7 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
         if let Some(will) = will {
             self.send_will(identity, *will);
         }
-        for gone in waiting {
+        if let Some(gone) = waiting {
             // Who waited may have given up.
             let _ = gone.send(());
         }

@@ -58,7 +58,7 @@ impl Session {
 pub(super) enum Claim {
     /// It is the asker's. `present` if it was there before; the will of one that ended by this is due.
     Taken { session: Arc<Session>, present: bool, will: Option<Box<Will>> },
-    /// Another connection has it, and was told to go; this tells when it has.
+    /// Another connection has it, and was told to go; this tells when it has, or fails if a later one waits instead.
     Wait(oneshot::Receiver<()>),
     /// It went in this moment: ask again.
     Again,
@@ -161,7 +161,7 @@ impl Registry {
             Presence::Gone => return Claim::Again,
             Presence::Connected => {
                 let (gone, wait) = oneshot::channel();
-                state.waiting.push(gone);
+                state.waiting = Some(gone);
                 state.kick(Code::SessionTakenOver);
                 return Claim::Wait(wait);
             }

@@ -116,8 +116,8 @@ pub(super) struct State {
     /// Why the connection must end, if it must.
     pub(super) kick: Option<Code>,
     pub(super) waker: Option<Waker>,
-    /// Second connections, waiting for the first to end.
-    pub(super) waiting: Vec<oneshot::Sender<()>>,
+    /// A second connection, waiting for the first to end. A third takes its place: the latest is the client.
+    pub(super) waiting: Option<oneshot::Sender<()>>,
     /// Since when bytes wait for the client to take them.
     pub(super) stalled: Option<u64>,
     /// Whether a row of it is kept.
@@ -148,7 +148,7 @@ impl State {
             will_due: None,
             kick: None,
             waker: None,
-            waiting: Vec::new(),
+            waiting: None,
             stalled: None,
             saved: false,
         }
