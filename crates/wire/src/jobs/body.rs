@@ -19,7 +19,7 @@ pub struct GetRequest {
 #[serde(rename_all = "camelCase")]
 pub struct StartNextRequest {
     /// Set with the start; unchanged for an execution that had started before.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "details")]
     pub status_details: Option<Details>,
     /// Ends the execution unless an update comes within so many minutes; -1 stops the timer.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number_or_text")]
@@ -51,7 +51,7 @@ pub struct UpdateRequest {
     /// How the device stands.
     pub status: Status,
     /// In place of the details there were; those stay without it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "details")]
     pub status_details: Option<Details>,
     /// Change nothing unless the execution has this version.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "number_or_text")]
@@ -99,6 +99,21 @@ fn number_or_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<i
         Some(Value::Bool(_) | Value::Array(_) | Value::Object(_)) => Err(()),
     }
     .map_err(|()| serde::de::Error::custom("a whole number"))
+}
+
+/// Details are texts, and some clients send a number or a truth value as it is: the agent that AWS's first SDK for Node
+/// comes with tells its uptime so.
+fn details<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Details>, D::Error> {
+    let Some(said) = Option::<BTreeMap<String, Value>>::deserialize(deserializer)? else { return Ok(None) };
+    let text = |(name, value)| match value {
+        Value::String(text) => Ok((name, text)),
+        Value::Number(number) => Ok((name, number.to_string())),
+        Value::Bool(truth) => Ok((name, truth.to_string())),
+        Value::Null | Value::Array(_) | Value::Object(_) => {
+            Err(serde::de::Error::custom(format!("statusDetails.{name}: a text")))
+        }
+    };
+    said.into_iter().map(text).collect::<Result<_, _>>().map(Some)
 }
 
 /// One line of a list of executions.

@@ -33,6 +33,22 @@ fn a_name_of_another_shape_is_no_topic() {
 }
 
 #[test]
+fn a_detail_may_be_a_number_or_a_truth_value_and_becomes_a_text() {
+    let details = |value| -> Result<UpdateRequest, _> {
+        serde_json::from_value(json!({"status": "SUCCEEDED", "statusDetails": {"uptime": value}}))
+    };
+    for (value, text) in [(json!("1"), "1"), (json!(12.5), "12.5"), (json!(7), "7"), (json!(true), "true")] {
+        let said = details(value).unwrap().status_details.unwrap();
+        assert_eq!(said, Details::from([("uptime".to_owned(), text.to_owned())]));
+    }
+    for value in [json!(null), json!([1]), json!({"deep": 1})] {
+        assert!(details(value).unwrap_err().to_string().contains("statusDetails.uptime"));
+    }
+    let without: UpdateRequest = serde_json::from_value(json!({"status": "FAILED"})).unwrap();
+    assert_eq!(without.status_details, None);
+}
+
+#[test]
 fn a_number_may_be_a_text_and_nothing_else() {
     for (expected, value) in [(Some(3), json!(3)), (Some(3), json!("3")), (None, json!(null))] {
         let body = json!({"status": "IN_PROGRESS", "expectedVersion": value});
