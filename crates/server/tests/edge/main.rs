@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
 mod download;
+mod gate;
 mod identity;
 mod link;
 mod listen;

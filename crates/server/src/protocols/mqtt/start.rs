@@ -115,7 +115,6 @@ impl<H: Handler> Mqtt<H> {
     }
 
     /// The route to the same endpoint by WebSocket, for the devices' HTTP listener.
-    #[must_use]
     pub fn websocket(&self) -> axum::Router {
         if self.has_websocket {
             websocket::router(Arc::clone(&self.endpoint), self.websockets.0.clone())
