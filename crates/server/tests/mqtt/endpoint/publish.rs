@@ -232,6 +232,20 @@ async fn a_will_is_published_as_its_client_would_have() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_server_that_stops_publishes_no_wills() {
+    let stage = Stage::new();
+    let with_will = hello(Version::V5, "d1").with(|connect| {
+        let topic = TopicName::try_from("state/d1/update").unwrap();
+        connect.last_will = Some(LastWill::new(QoS::Level1, topic, Bytes::from_static(b"gone")));
+    });
+    let (mut client, _) = stage.connect(&with_will).await;
+    stage.endpoint.router().disconnect_all();
+    assert_eq!(client.next().await, Got::Disconnect(0x8b));
+    settle().await;
+    assert!(stage.taken().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_will_on_a_reserved_topic_commands_nothing() {
     let stage = Stage::new();
     let (client, _) = stage

@@ -39,6 +39,16 @@ pub(super) enum Ending {
     Sent(Code),
 }
 
+impl Ending {
+    /// Whether the client's will is due. When the server stops, clients go by no fault of theirs, and come back (3.1.2.5).
+    fn with_will(self) -> bool {
+        match self {
+            Self::Left | Self::Sent(Code::ServerShuttingDown) => false,
+            Self::LeftWithWill | Self::Lost | Self::Sent(_) => true,
+        }
+    }
+}
+
 /// One connection, from its CONNACK to its end.
 #[derive(Debug)]
 pub(super) struct Connection<S, H: Handler, G: Gate> {
@@ -317,7 +327,7 @@ where
                 Phase::Connected(connection) => {
                     let ending = std::task::ready!(connection.poll_ending(cx));
                     tracing::debug!(client = ?connection.identity, ?ending, "an MQTT connection ended");
-                    connection.attached.with_will = ending != Ending::Left;
+                    connection.attached.with_will = ending.with_will();
                     let leaving = Phase::Leaving(Box::pin(std::future::ready(())));
                     let Phase::Connected(connection) = std::mem::replace(phase, leaving) else { continue };
                     let Connection { mut stream, attached, counted, .. } = connection;

@@ -210,8 +210,10 @@ impl<H: Handler, G: Gate> Endpoint<H, G> {
             self.router.deliver(&parcel, Origin::SERVER);
             return;
         }
+        // There is none when a connection is dropped with its runtime.
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
         let endpoint = self.clone();
-        tokio::spawn(async move {
+        runtime.spawn(async move {
             let message = &parcel.message;
             match endpoint.handler.publish(&from, &message.topic, message.payload.clone()).await {
                 Ok(effects) => {
