@@ -416,7 +416,7 @@ fn next(connection: &mut Connection, give_up: Option<Instant>) -> Result<Event, 
         if is_refused {
             "the server does not take this device's credential".to_owned()
         } else {
-            sentence(&error)
+            error.to_string()
         }
     })
 }
