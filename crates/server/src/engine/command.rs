@@ -1,6 +1,6 @@
 //! The operator's commands, each run within a batch of the engine.
 
-use super::{Engine, EngineError};
+use super::{By, Engine, EngineError};
 use std::sync::Arc;
 use updraft_core::explain::Explanation;
 use updraft_core::fleet::{Assignment, NewRollout, NewTask};
@@ -113,7 +113,7 @@ impl Engine {
     /// [`EngineError`].
     pub async fn progress(&self, device: DeviceId, progress: Progress) -> Result<(), EngineError> {
         let report = Report { description: None, progress: Some(progress) };
-        self.word_of(device.clone(), move |fleet, now| fleet.report(now, &device, &report)).await
+        self.about(device.clone(), By::Device, move |fleet, now| fleet.report(now, &device, &report)).await
     }
 
     /// What a device was told to do and has not ended; see [`updraft_core::fleet::Fleet::assigned`].
@@ -136,7 +136,7 @@ impl Engine {
         attempt: u32,
         begins: bool,
     ) -> Result<bool, EngineError> {
-        self.word_of(device.clone(), move |fleet, now| {
+        self.about(device.clone(), By::Device, move |fleet, now| {
             if begins {
                 let (word, detail) = (Word::Fetching, String::new());
                 let progress = Progress { rollout: rollout.clone(), attempt, word, percent: None, detail };

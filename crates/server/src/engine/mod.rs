@@ -69,14 +69,23 @@ pub struct CheckIn {
     pub product: Option<ProductName>,
 }
 
+/// Whose word a command about a device brings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum By {
+    /// The device's own: it was heard.
+    Device,
+    /// Another's.
+    Another,
+}
+
 type Command = Box<dyn FnOnce(&mut Fleet<SqliteStore>, updraft_core::time::Timestamp) -> Finish + Send>;
 /// Tells the caller how it went, once it is known whether the batch was saved.
 type Finish = Box<dyn FnOnce(Result<(), EngineError>) + Send>;
 
 enum Call {
     CheckIn(Box<CheckIn>, oneshot::Sender<Result<Offer, EngineError>>),
-    /// A command, and the device whose word it brings, if it is one.
-    Command(Command, Option<DeviceId>),
+    /// A command, and the device it is about, if it is about one.
+    Command(Command, Option<(DeviceId, By)>),
 }
 
 /// A protocol that holds connections to devices.
@@ -218,14 +227,14 @@ impl Engine {
         self.run(None, command).await
     }
 
-    /// Runs a command that brings a word of a device, which is loaded with its batch: "nothing to do", said to it before, no
-    /// longer holds.
+    /// Runs a command about a device, which is loaded with its batch: "nothing to do", said to it before, no longer holds.
     ///
     /// # Errors
     /// [`EngineError`].
-    pub async fn word_of<T: Send + 'static>(
+    pub async fn about<T: Send + 'static>(
         &self,
         device: DeviceId,
+        by: By,
         command: impl FnOnce(
             &mut Fleet<SqliteStore>,
             updraft_core::time::Timestamp,
@@ -233,12 +242,12 @@ impl Engine {
         + Send
         + 'static,
     ) -> Result<T, EngineError> {
-        self.run(Some(device), command).await
+        self.run(Some((device, by)), command).await
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        word_of: Option<DeviceId>,
+        about: Option<(DeviceId, By)>,
         command: impl FnOnce(
             &mut Fleet<SqliteStore>,
             updraft_core::time::Timestamp,
@@ -254,7 +263,7 @@ impl Engine {
                 let _ = reply.send(saved.and(outcome.map_err(EngineError::Fleet)));
             })
         });
-        self.send(Call::Command(command, word_of))?;
+        self.send(Call::Command(command, about))?;
         answer.await.map_err(|_| EngineError::Stopped)?
     }
 

@@ -3,7 +3,7 @@
 use super::hot::{Key, Settled};
 use super::presence::seconds;
 use super::{
-    BATCH_MAX, Call, CheckIn, EngineError, Finish, PRESENCE_INTERVAL, SETTLED_MAX, Shared, TICK_INTERVAL,
+    BATCH_MAX, By, Call, CheckIn, EngineError, Finish, PRESENCE_INTERVAL, SETTLED_MAX, Shared, TICK_INTERVAL,
     low_bits,
 };
 use crate::store::SqliteStore;
@@ -68,17 +68,20 @@ impl Worker {
 
     fn run_batch(&mut self, calls: impl Iterator<Item = Call>) {
         let now = self.shared.clock.now();
-        let (mut check_ins, mut commands, mut heard) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut check_ins, mut commands, mut subjects) = (Vec::new(), Vec::new(), Vec::new());
         for call in calls {
             match call {
                 Call::CheckIn(check_in, reply) => check_ins.push((check_in, reply)),
-                Call::Command(command, word_of) => {
-                    heard.extend(word_of);
+                Call::Command(command, about) => {
+                    subjects.extend(about);
                     commands.push(command);
                 }
             }
         }
-        let speakers = check_ins.iter().map(|(check_in, _)| &check_in.device).chain(&heard);
+        let speakers = check_ins
+            .iter()
+            .map(|(check_in, _)| &check_in.device)
+            .chain(subjects.iter().map(|(device, _)| device));
         let devices: Vec<_> = speakers.cloned().collect();
         // A failure here shows again in each verb, which loads what is missing and tells its caller.
         if let Err(error) = self.fleet.load(&devices) {
@@ -89,8 +92,11 @@ impl Worker {
             check_ins.into_iter().map(|(check_in, reply)| self.decide(now, check_in, reply)).collect();
         let saved = self.commit();
         self.notify();
-        for device in heard {
-            self.replace_key(&device, None);
+        for (device, by) in subjects {
+            let number = self.replace_key(&device, None);
+            if let Some(number) = number.filter(|_| by == By::Device) {
+                self.shared.presence.touch(number, now);
+            }
         }
         for finish in finish {
             finish(if saved { Ok(()) } else { Err(EngineError::NotSaved) });

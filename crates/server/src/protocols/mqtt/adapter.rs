@@ -8,8 +8,7 @@ use super::replica::{self, Desk};
 use super::shadow;
 use super::topic::Route;
 use crate::engine::command::random_rollout_id;
-use crate::engine::{Engine, EngineError, Listener};
-use crate::store::SqliteStore;
+use crate::engine::{By, Engine, EngineError, Listener};
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream};
 use std::collections::HashMap;
@@ -20,6 +19,7 @@ use updraft_core::fleet::{Error, Fleet};
 use updraft_core::id::DeviceId;
 use updraft_core::report::Report;
 use updraft_core::shadow::ShadowName;
+use updraft_core::store::Store;
 use updraft_core::time::Timestamp;
 use updraft_wire::jobs::Topic as Jobs;
 use updraft_wire::replica::Topic as Replica;
@@ -136,7 +136,7 @@ impl<B: Bus> Adapter<B> {
             return;
         }
         let (links, id, told) = (self.links.clone(), device.clone(), self.told.clone());
-        let look = self.engine.word_of(device.clone(), move |fleet, now| {
+        let look = self.engine.about(device.clone(), By::Another, move |fleet, now| {
             let (messages, pending) = look(fleet, now, &id, &told.of(&id), &links)?;
             told.note(&id, |known| *known = Known { jobs: pending.clone(), work: pending });
             Ok(messages)
@@ -153,7 +153,7 @@ impl<B: Bus> Adapter<B> {
 
     async fn on_jobs(&self, who: Identity, device: DeviceId, topic: String, payload: Bytes) -> Taken {
         let (links, id, told) = (self.links.clone(), device.clone(), self.told.clone());
-        let handled = self.engine.word_of(device, move |fleet, now| {
+        let handled = self.engine.about(device, by(&who), move |fleet, now| {
             let Some((_, topic)) = Jobs::parse(&topic) else { return Ok(None) };
             if !greet(fleet, now, &id, &who)? {
                 return Ok(None);
@@ -169,7 +169,7 @@ impl<B: Bus> Adapter<B> {
 
     async fn on_replica(&self, who: Identity, device: DeviceId, topic: Replica, payload: Bytes) -> Taken {
         let (links, new_rollout) = (self.links.clone(), random_rollout_id());
-        let handled = self.engine.word_of(device.clone(), move |fleet, now| {
+        let handled = self.engine.about(device.clone(), by(&who), move |fleet, now| {
             if !greet(fleet, now, &device, &who)? {
                 return Ok(None);
             }
@@ -187,7 +187,7 @@ impl<B: Bus> Adapter<B> {
         payload: Bytes,
     ) -> Taken {
         let (links, new_rollout) = (self.links.clone(), random_rollout_id());
-        let handled = self.engine.word_of(device.clone(), move |fleet, now| {
+        let handled = self.engine.about(device.clone(), by(&who), move |fleet, now| {
             if !greet(fleet, now, &device, &who)? {
                 return Ok(None);
             }
@@ -227,7 +227,7 @@ impl<B: Bus> Adapter<B> {
         let filter = filter.to_owned();
         let (links, told) = (self.links.clone(), self.told.clone());
         let (id, new_rollout) = (device.clone(), random_rollout_id());
-        let found = self.engine.word_of(device.clone(), move |fleet, now| {
+        let found = self.engine.about(device.clone(), by(&who), move |fleet, now| {
             if !greet(fleet, now, &id, &who)? {
                 return Ok(Vec::new());
             }
@@ -303,6 +303,14 @@ impl<B: Bus> Listener for Adapter<B> {
     }
 }
 
+/// Whose word it is that somebody says.
+fn by(who: &Identity) -> By {
+    match who {
+        Identity::Device { .. } => By::Device,
+        Identity::Application { .. } => By::Another,
+    }
+}
+
 fn not_taken(error: &EngineError) -> NotTaken {
     tracing::warn!(error = error as &dyn std::error::Error, "a message was not taken");
     NotTaken::Unavailable
@@ -310,8 +318,8 @@ fn not_taken(error: &EngineError) -> NotTaken {
 
 /// Makes a device known that has come for the first time, and refuses one that is of another product than the credential
 /// it came with. Whether it may go on.
-fn greet(
-    fleet: &mut Fleet<SqliteStore>,
+fn greet<S: Store>(
+    fleet: &mut Fleet<S>,
     now: Timestamp,
     id: &DeviceId,
     who: &Identity,
@@ -327,8 +335,8 @@ fn greet(
 }
 
 /// What a device must be told, and what it then knows.
-fn look(
-    fleet: &mut Fleet<SqliteStore>,
+fn look<S: Store>(
+    fleet: &mut Fleet<S>,
     now: Timestamp,
     id: &DeviceId,
     known: &Known,

@@ -9,8 +9,12 @@ pub mod endpoint;
 pub mod gate;
 pub mod jobs;
 pub mod links;
+#[cfg(test)]
+mod pages;
 pub mod replica;
 pub mod shadow;
+#[cfg(test)]
+mod stage;
 pub mod start;
 pub mod topic;
 pub mod websocket;

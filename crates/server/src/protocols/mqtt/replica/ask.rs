@@ -1,6 +1,7 @@
 //! An application's wish for software: the pattern's third step becomes a rollout for one device.
 
 use super::{Desk, Refused};
+use crate::artifacts::link::ARTIFACTS_PATH;
 use crate::placeholder::{self, Placeholder};
 use serde_json::{Map, Value, json};
 use std::time::Duration;
@@ -134,7 +135,7 @@ impl<S: Store> Desk<'_, S> {
                 .is_ok()
                 .then_some(placeholder);
         }
-        let path = url.strip_prefix(&*self.links.base_url)?.strip_prefix("/artifacts/")?;
+        let path = url.strip_prefix(&*self.links.base_url)?.strip_prefix(ARTIFACTS_PATH)?;
         let sha256 = path.split('?').next()?;
         let release = self.fleet.release_with(sha256)?;
         Some(Placeholder { product: release.product.clone(), version: release.version.clone() })

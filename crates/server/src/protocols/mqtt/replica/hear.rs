@@ -24,6 +24,8 @@ const ACKNOWLEDGEMENT: &[u8] = b"jobID:";
 const ACKNOWLEDGEMENT_BYTES_MAX: usize = 128;
 /// What a device is called that has connected and never said what it is.
 pub(in crate::protocols::mqtt) const PRODUCT_UNKNOWN: &str = "unknown";
+/// The version of a device that has never said it: by SemVer below any release, since some devices never say.
+const VERSION_UNKNOWN: &str = "0.0.0-unknown";
 
 /// A message on `update`, read.
 pub(super) struct Request {
@@ -268,8 +270,8 @@ pub(in crate::protocols::mqtt) fn unknown_device(
     let unknown = || PRODUCT_UNKNOWN.parse().ok();
     let product = product.cloned().or_else(unknown)?;
     let mut attributes = Attributes::new();
-    for (name, value) in [("id", id), ("product", product.as_str())] {
+    for (name, value) in [("id", id), ("product", product.as_str()), ("version", VERSION_UNKNOWN)] {
         attributes.insert(name, value).ok()?;
     }
-    Some(Description { product, version: String::new(), boot: None, attributes })
+    Some(Description { product, version: VERSION_UNKNOWN.to_owned(), boot: None, attributes })
 }
