@@ -6,11 +6,14 @@ pub mod adapter;
 pub mod config;
 pub mod door;
 pub mod endpoint;
+pub mod external;
 pub mod gate;
 pub mod jobs;
 pub mod links;
 pub mod replica;
 pub mod shadow;
+#[cfg(test)]
+mod stage;
 pub mod start;
 pub mod topic;
 pub mod websocket;
