@@ -15,6 +15,7 @@ use crate::listen::{self, BindError, Drained, ListenLimits, Listener, Shutdown};
 use crate::pki::client::Authority;
 use crate::pki::{self, PkiError, SERVER_FILE, SERVER_KEY_FILE};
 use crate::protocols::http::serve::{self as check_in, Doors};
+use crate::protocols::mqtt::external::OpenError as BrokerError;
 use crate::protocols::mqtt::links::Links;
 use crate::protocols::mqtt::start::StartError;
 use crate::store::{Database, OpenError};
@@ -64,6 +65,9 @@ pub enum ServeError {
     /// The MQTT endpoint cannot start.
     #[error(transparent)]
     Mqtt(#[from] StartError),
+    /// The client of an MQTT broker cannot start.
+    #[error(transparent)]
+    Broker(#[from] BrokerError),
 }
 
 /// Where a server listens, once it does.
@@ -138,7 +142,7 @@ impl Server {
             base_url: base_url(config, port).into(),
             life: config.check_in.link_life.0,
         };
-        let meaning = mqtt::Meaning::open(config, engine.clone(), &auth, clock, links)?;
+        let meaning = mqtt::Meaning::open(config, engine.clone(), &auth, clock, links, database.views()?).await?;
         let carrier = aws::Carrier { handler: meaning.handler.clone(), bus: meaning.bus.clone() };
         let mqtt = mqtt::Served::open(config, &auth, &tls, clock, meaning).await?;
         let aws = aws::Doors {

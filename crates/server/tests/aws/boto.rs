@@ -91,3 +91,8 @@ fn boto3_uses_a_temporary_key_that_a_device_exchanged() {
 fn boto3_works_off_jobs_keeps_shadows_and_publishes() {
     holds("boto_data.py");
 }
+
+#[test]
+fn boto3_finds_a_jobs_limits_kept() {
+    holds("boto_limits.py");
+}

@@ -1,5 +1,6 @@
 //! The `[protocols.mqtt]` section of the configuration.
 
+use super::external::config::ExternalConfig;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -40,6 +41,8 @@ pub struct MqttConfig {
     /// Let everyone in and route between clients, so that a general conformance suite can judge the endpoint. Refused
     /// unless bound to the loopback.
     pub open_router_for_conformance: bool,
+    /// The existing broker, if that carries the messages.
+    pub external: ExternalConfig,
 }
 
 impl Default for MqttConfig {
@@ -52,6 +55,7 @@ impl Default for MqttConfig {
             client_ca: None,
             connections_max: CONNECTIONS_DEFAULT,
             open_router_for_conformance: false,
+            external: ExternalConfig::default(),
         }
     }
 }
@@ -61,6 +65,12 @@ impl MqttConfig {
     #[must_use]
     pub fn is_embedded(&self) -> bool {
         self.enabled && self.broker == Broker::Embedded
+    }
+
+    /// Whether the server is a client of an existing broker.
+    #[must_use]
+    pub fn is_external(&self) -> bool {
+        self.enabled && self.broker == Broker::External
     }
 
     /// Checks each value against its limits.
@@ -78,6 +88,9 @@ impl MqttConfig {
             return Err("[protocols.mqtt] open_router_for_conformance lets everyone in, so every listener of the \
                         section must be on the loopback: set listen = \"127.0.0.1:8883\", and plain_listen alike"
                 .to_owned());
+        }
+        if self.is_external() {
+            return self.external.check();
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ pub mod adapter;
 pub mod config;
 pub mod door;
 pub mod endpoint;
+pub mod external;
 pub mod gate;
 pub mod jobs;
 pub mod links;
