@@ -6,6 +6,7 @@
 mod batch;
 mod catalogue;
 mod command;
+mod minute;
 mod question;
 mod shadow;
 mod survey;
@@ -26,6 +27,7 @@ use crate::version::Version;
 use batch::Batch;
 use catalogue::Index;
 pub use command::{NOTE_BYTES_MAX, NewRollout, RELEASES_MAX, ROLLOUTS_MAX};
+use minute::Minute;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 pub use survey::SURVEY_SLICE;
@@ -320,31 +322,6 @@ impl<S: Store> Fleet<S> {
         attempt
     }
 
-    /// When a rollout may open an execution again, if its pace by the minute is used up.
-    fn next_opening(&self, now: Timestamp, rollout: &Rollout) -> Option<Timestamp> {
-        let max = rollout.plan.pace.per_minute_max?;
-        // What was opened before the server started is not known here: that minute counts as used up.
-        let used_up = self.minutes.get(&rollout.id).is_none_or(|used| used.is_full(now, max));
-        used_up.then(|| Timestamp::from_millis((minute(now) + 1) * MINUTE_MILLIS))
-    }
-
-    fn count_opening(&mut self, now: Timestamp, rollout: &Rollout) {
-        if rollout.plan.pace.per_minute_max.is_some() {
-            let used = self.minutes.entry(rollout.id.clone()).or_default();
-            *used = Minute { number: minute(now), opened: used.opened_in(now) + 1 };
-        }
-    }
-
-    /// Begins to count for rollouts that were started before this process was.
-    fn begin_minutes(&mut self, now: Timestamp) {
-        for rollout in self.index.rollouts().filter(|rollout| rollout.state.offers()) {
-            if rollout.plan.pace.per_minute_max.is_some() && !self.minutes.contains_key(&rollout.id) {
-                let full = Minute { number: minute(now), opened: u32::MAX };
-                self.minutes.insert(rollout.id.clone(), full);
-            }
-        }
-    }
-
     /// Walks the product's releases from the newest down. A release that is not for this device, or whose rollout is not
     /// open to it, is passed over; the first that is for it settles the matter, even if it must wait.
     fn select(&self, now: Timestamp, device: &Device, executions: &[Execution]) -> Selected {
@@ -436,30 +413,6 @@ fn is_outgrown(report: &Report, rollout: &Rollout) -> bool {
 /// Whether an aborted rollout lets an execution go on.
 fn spares(rollout: &Rollout, state: ExecutionState) -> bool {
     rollout.state == RolloutState::Aborted && !rollout.plan.abort_reach.covers(state)
-}
-
-/// Milliseconds of a minute.
-const MINUTE_MILLIS: i64 = 60_000;
-
-fn minute(now: Timestamp) -> i64 {
-    now.as_millis().div_euclid(MINUTE_MILLIS)
-}
-
-/// How many executions were opened in one minute.
-#[derive(Debug, Clone, Copy, Default)]
-struct Minute {
-    number: i64,
-    opened: u32,
-}
-
-impl Minute {
-    fn opened_in(self, now: Timestamp) -> u32 {
-        if self.number == minute(now) { self.opened } else { 0 }
-    }
-
-    fn is_full(self, now: Timestamp, max: u32) -> bool {
-        self.opened_in(now) >= max
-    }
 }
 
 /// What the walk over the releases found.

@@ -14,3 +14,4 @@ mod program;
 mod replica;
 mod server;
 mod shadow;
+mod zerynth;

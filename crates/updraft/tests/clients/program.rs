@@ -121,12 +121,13 @@ impl Running {
         Self { name, group, output }
     }
 
-    /// Waits for its end, at most as long as a program may take. It must be a good one.
-    pub(crate) fn must_hold(&self) {
+    /// Waits for its end, at most as long as a program may take. It must be a good one. What it printed.
+    pub(crate) fn must_hold(&self) -> String {
         match self.output.recv_timeout(TIME_MAX) {
             Ok(output) => {
                 let output = output.unwrap();
                 assert!(output.status.success(), "{}\n{}", self.name, told(&output));
+                String::from_utf8_lossy(&output.stdout).into_owned()
             }
             Err(_) => panic!("{} takes longer than {TIME_MAX:?}\n{}", self.name, self.kill()),
         }
