@@ -5,5 +5,8 @@
 
 mod disk_full;
 mod fleet;
+mod jobs;
+mod mqtt;
 mod process;
 mod rollout;
+mod worker;
