@@ -142,7 +142,7 @@ impl Server {
             base_url: base_url(config, port).into(),
             life: config.check_in.link_life.0,
         };
-        let meaning = mqtt::Meaning::open(config, engine.clone(), &auth, clock, links, database.views()?).await?;
+        let meaning = mqtt::Meaning::open(config, engine.clone(), &auth, clock, links, &database).await?;
         let carrier = aws::Carrier { handler: meaning.handler.clone(), bus: meaning.bus.clone() };
         let mqtt = mqtt::Served::open(config, &auth, &tls, clock, meaning).await?;
         let aws = aws::Doors {

@@ -15,7 +15,7 @@ use crate::protocols::mqtt::external::External;
 use crate::protocols::mqtt::gate::{Certificates, TokenGate};
 use crate::protocols::mqtt::links::Links;
 use crate::protocols::mqtt::start::{self, Mqtt};
-use crate::store::{DeviceFilter, Views};
+use crate::store::{Database, DeviceFilter, Views};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,18 +70,19 @@ impl Meaning {
         auth: &Auth,
         clock: Clock,
         links: Links,
-        views: Views,
+        database: &Database,
     ) -> Result<Self, ServeError> {
         let section = &config.protocols.mqtt;
         let bus = if section.is_external() {
             let client = External::open(&section.external).await?;
-            let (known, now) = (client.clone(), clock.now());
+            let (known, now, views) = (client.clone(), clock.now(), database.views()?);
             // Only hints to devices that say nothing meanwhile depend on it.
             tokio::task::spawn_blocking(move || remember(&known, views, now));
             Arc::new(Bus::External(client))
         } else {
             let gate = TokenGate::new(auth.clone(), clock);
-            Arc::new(Bus::Embedded(start::router(section, gate, None)?))
+            let sessions = Arc::new(database.sessions()?);
+            Arc::new(Bus::Embedded(start::router(section, gate, Some(sessions))?))
         };
         let (handler, hints) = Adapter::new(engine, bus.clone(), links);
         Ok(Self { handler, bus, hints })
@@ -117,7 +118,7 @@ fn remember(client: &External, mut views: Views, now: Timestamp) {
 /// The way messages come in.
 enum Door {
     /// Listeners of the server's own.
-    Listening(Mqtt<Adapter<Bus>>),
+    Listening(Box<Mqtt<Adapter<Bus>>>),
     /// A connection to a broker.
     Client(Arc<External>),
     /// MQTT is switched off.
@@ -149,7 +150,8 @@ impl Served {
                 let secured = Arc::new(pki::load(&tls.certificate, &tls.key, Some(&clients))?);
                 let endpoint = Endpoint::new(router.clone(), handler.clone());
                 let certificates = Certificates::new(auth.clone(), clients, clock);
-                Door::Listening(Mqtt::open(section, endpoint, certificates, secured, auth).await?)
+                let mqtt = Mqtt::open(section, endpoint, certificates, secured, auth).await?;
+                Door::Listening(Box::new(mqtt))
             }
         };
         Ok(Self { door, handler, hints })

@@ -65,7 +65,7 @@ mod tests {
         presence.hear(&other, after(30));
         assert!(presence.is_connected(&device, after(59)));
         assert!(!presence.is_connected(&device, after(60)));
-        assert_eq!(presence.connected(after(60)), [other.clone()]);
+        assert_eq!(presence.connected(after(60)), std::slice::from_ref(&other));
         presence.hear(&other, start);
         assert!(presence.is_connected(&other, after(89)), "an earlier word takes nothing back");
         assert!(!presence.is_connected(&device, after(1)), "who is forgotten is heard anew or not at all");

@@ -48,7 +48,9 @@ impl Asked {
         let url = match &echo["softwareURL"] {
             Value::Null => None,
             Value::String(url) if (1..=URL_BYTES_MAX).contains(&url.len()) => Some(url.clone()),
-            _ => return Err(invalid("desired.softwareURL: a URL of at most 2048 bytes, or null")),
+            Value::String(_) | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                return Err(invalid("desired.softwareURL: a URL of at most 2048 bytes, or null"));
+            }
         };
         let job = match echo.get("jobID") {
             None | Some(Value::Null) => None,
