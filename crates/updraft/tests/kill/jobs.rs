@@ -69,7 +69,7 @@ fn twenty_kills_in_the_middle_of_a_thousand_jobs_lose_none_run_none_twice_and_le
     assert!(began.elapsed() < TIME_MAX, "{:?}", began.elapsed());
 }
 
-fn token(process: &Process) -> String {
+pub(crate) fn token(process: &Process) -> String {
     let made = process.operate("POST", "/tokens", json!({ "product": PRODUCT }).to_string().as_bytes());
     made["token"].as_str().unwrap().to_owned()
 }

@@ -9,4 +9,5 @@ mod jobs;
 mod mqtt;
 mod process;
 mod rollout;
+mod storm;
 mod worker;
