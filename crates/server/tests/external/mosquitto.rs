@@ -160,7 +160,7 @@ fn take_the_update(name: &str, device: &Client) {
         }
     };
     for status in ["downloading", "installing", "rebooting"] {
-        let reported = json!({ "update": { "job": job, "status": status } });
+        let reported = json!({ "update": { "job": job, "state": status } });
         device.must(&update, &json!({ "state": { "reported": reported } }));
     }
     let reported = json!({ "version": VERSION, "boot": 2, "update": null });
