@@ -135,8 +135,8 @@ fn nothing_is_lost_when_the_broker_is_killed_in_the_middle_of_a_rollout() {
     }
     let rollout = stage.start_rollout();
     thread::scope(|scope| {
-        for (name, device) in &devices {
-            scope.spawn(move || take_the_update(name, device));
+        for (name, device) in devices {
+            scope.spawn(move || take_the_update(&name, &device));
         }
         for _ in 0..3 {
             thread::sleep(Duration::from_millis(300));
