@@ -1,6 +1,6 @@
 //! SIGKILL in the middle of a thousand jobs that devices work off over MQTT, and what a session is after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -12,8 +12,10 @@ use crate::process::{PATIENCE, Process};
 use crate::worker::{Crowd, PRODUCT, Worker, World};
 
 const DEVICES: usize = 1_000;
-const ROUNDS: usize = 5;
-/// Kills while the same thousand jobs are under way.
+/// What is to be done in each round, by all devices.
+const ROUNDS: [&[Work]; 5] =
+    [&[Work::Release], &[Work::Task], &[Work::Release], &[Work::Task], &[Work::Release, Work::Task]];
+/// Kills while the same jobs are under way.
 const KILLS_PER_ROUND: usize = 4;
 /// Changes of one execution: it is opened, begun, installing, succeeded.
 const CHANGES: usize = 4;
@@ -22,6 +24,51 @@ const DEADLINE: &str = "60s";
 /// Longest for all of it.
 const TIME_MAX: Duration = Duration::from_secs(180);
 
+/// What a job is about.
+#[derive(Debug, Clone, Copy)]
+enum Work {
+    /// A release to install.
+    Release,
+    /// A document that names its devices.
+    Task,
+}
+
+/// A job of all devices.
+struct Job {
+    /// What devices know it by.
+    name: String,
+    /// What the server's books know it by.
+    rollout: String,
+}
+
+impl Job {
+    fn start(process: &Process, work: Work, round: usize) -> Self {
+        match work {
+            Work::Release => {
+                let rollout = publish(process, &format!("1.{}.0", round + 1), DEADLINE);
+                Self { name: rollout.clone(), rollout }
+            }
+            Work::Task => {
+                let name = format!("restart-{round}");
+                let targets: Vec<_> = (0..DEVICES).map(Worker::new).map(|device| thing(&device.id)).collect();
+                let job = json!({
+                    "targets": targets, "document": "{\"operation\":\"restart\"}",
+                    "timeoutConfig": { "inProgressTimeoutInMinutes": 1 },
+                });
+                process.operate_at("PUT", &format!("/jobs/{name}"), job.to_string().as_bytes());
+                let rollouts = process.operate("GET", "/rollouts", b"");
+                let all = rollouts["items"].as_array().unwrap();
+                let its_own = all.iter().find(|rollout| rollout["task"] == name.as_str()).unwrap();
+                Self { name, rollout: its_own["id"].as_str().unwrap().to_owned() }
+            }
+        }
+    }
+}
+
+fn thing(id: &str) -> String {
+    format!("arn:aws:iot:eu-central-1:000000000000:thing/{id}")
+}
+
 #[test]
 fn twenty_kills_in_the_middle_of_a_thousand_jobs_lose_none_run_none_twice_and_leave_none_waiting() {
     let began = Instant::now();
@@ -29,14 +76,13 @@ fn twenty_kills_in_the_middle_of_a_thousand_jobs_lose_none_run_none_twice_and_le
     let world = World::new(process.mqtt, token(&process));
     let crowd = Crowd::start(&world, DEVICES);
     crowd.wait_until("all are known", |world| world.idle.load(Ordering::Relaxed) == DEVICES);
-    let mut rollouts = Vec::new();
-    let mut under_way = Vec::new();
-    for round in 0..ROUNDS {
+    let (mut jobs, mut under_way) = (Vec::new(), Vec::new());
+    for (round, works) in ROUNDS.iter().enumerate() {
         let words = world.words.load(Ordering::Relaxed);
-        rollouts.push(publish(&process, &format!("1.{}.0", round + 1), DEADLINE));
+        jobs.extend(works.iter().map(|work| Job::start(&process, *work, round)));
         for kill in 0..KILLS_PER_ROUND {
             // Anywhere in its own quarter of all the changes there will be, but for the last few.
-            let quarter = DEVICES * CHANGES / KILLS_PER_ROUND;
+            let quarter = DEVICES * works.len() * CHANGES / KILLS_PER_ROUND;
             let seeded = (round * KILLS_PER_ROUND + kill) * 7_919 % (quarter * 9 / 10);
             let moment = words + kill * quarter + 1 + seeded;
             crowd.wait_until("the next kill", |world| world.words.load(Ordering::Relaxed) >= moment);
@@ -45,7 +91,7 @@ fn twenty_kills_in_the_middle_of_a_thousand_jobs_lose_none_run_none_twice_and_le
             process.start_again();
             *world.server.write().unwrap_or_else(PoisonError::into_inner) = process.mqtt;
         }
-        let all = (round + 1) * DEVICES;
+        let all = jobs.len() * DEVICES;
         crowd.wait_until("all have ended", |world| world.settled.load(Ordering::Relaxed) == all);
     }
     assert!(
@@ -53,8 +99,8 @@ fn twenty_kills_in_the_middle_of_a_thousand_jobs_lose_none_run_none_twice_and_le
         "each kill came while jobs were under way: {under_way:?}"
     );
     eprintln!("jobs under way at the kills: {under_way:?}; {:?}", began.elapsed());
-    for rollout in &rollouts {
-        check_rollout(&process, rollout);
+    for job in &jobs {
+        check_rollout(&process, &job.rollout);
     }
     let known: Vec<_> = (0..DEVICES)
         .map(|n| process.operate("GET", &format!("/devices/{}", Worker::new(n).id), b""))
@@ -64,7 +110,7 @@ fn twenty_kills_in_the_middle_of_a_thousand_jobs_lose_none_run_none_twice_and_le
     assert_eq!(devices.len(), DEVICES);
     for device in &devices {
         let known = known.iter().find(|known| known["id"] == device.id.as_str()).unwrap();
-        check_device(known, device, &rollouts);
+        check_device(known, device, &jobs);
     }
     assert!(began.elapsed() < TIME_MAX, "{:?}", began.elapsed());
 }
@@ -94,11 +140,9 @@ fn check_rollout(process: &Process, rollout: &str) {
 }
 
 /// The device has run each job once, and the server has the whole story of each.
-fn check_device(known: &Value, device: &Worker, rollouts: &[String]) {
-    let each_once: Vec<_> = rollouts.iter().map(|rollout| (rollout.clone(), 1)).collect();
-    let mut remembered: Vec<_> = device.memory.keys().cloned().collect();
-    remembered.sort_by_key(|(job, _)| rollouts.iter().position(|rollout| rollout == job));
-    assert_eq!(remembered, each_once, "{device:?}");
+fn check_device(known: &Value, device: &Worker, jobs: &[Job]) {
+    let each_once: BTreeSet<_> = jobs.iter().map(|job| (job.name.clone(), 1)).collect();
+    assert_eq!(device.memory.keys().cloned().collect::<BTreeSet<_>>(), each_once, "{device:?}");
     assert!(device.memory.values().all(|one| one.runs == 1 && one.is_settled), "{device:?}");
     assert_eq!(known["version"], device.version.as_str());
     let mut histories: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
@@ -107,7 +151,8 @@ fn check_device(known: &Value, device: &Worker, rollouts: &[String]) {
         assert_eq!(event["attempt"], 1, "{event}");
         histories.entry(event["rollout"].as_str().unwrap()).or_default().push(event);
     }
-    assert_eq!(histories.len(), rollouts.len(), "{known}");
+    let rollouts: BTreeSet<_> = jobs.iter().map(|job| job.rollout.as_str()).collect();
+    assert_eq!(histories.keys().copied().collect::<BTreeSet<_>>(), rollouts, "{known}");
     for history in histories.values() {
         assert!(history[0]["from"].is_null(), "{history:?}");
         assert!(history.windows(2).all(|pair| pair[1]["from"] == pair[0]["to"]), "no gap: {history:?}");

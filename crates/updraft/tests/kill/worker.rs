@@ -33,8 +33,6 @@ pub(crate) struct World {
     pub(crate) settled: AtomicUsize,
     /// Jobs that a device has begun and knows not to have ended.
     pub(crate) under_way: AtomicUsize,
-    /// Sessions that the server still knew when the device came again.
-    pub(crate) resumed: AtomicUsize,
     pub(crate) is_over: AtomicBool,
 }
 
@@ -47,7 +45,6 @@ impl World {
             words: AtomicUsize::default(),
             settled: AtomicUsize::default(),
             under_way: AtomicUsize::default(),
-            resumed: AtomicUsize::default(),
             is_over: AtomicBool::default(),
         })
     }
@@ -71,13 +68,22 @@ pub(crate) struct Worker {
     pub(crate) version: String,
     pub(crate) memory: BTreeMap<(String, i64), Remembered>,
     is_known: bool,
+    /// Whether it has heard that the server has its session, with what it subscribed to.
+    has_session: bool,
     is_idle: bool,
 }
 
 impl Worker {
     pub(crate) fn new(number: usize) -> Self {
         let (version, memory) = ("1.0.0".to_owned(), BTreeMap::new());
-        Self { id: format!("m{number:04}"), version, memory, is_known: false, is_idle: false }
+        Self {
+            id: format!("m{number:04}"),
+            version,
+            memory,
+            is_known: false,
+            has_session: false,
+            is_idle: false,
+        }
     }
 
     /// Works until it is over; whenever the connection breaks, it makes another.
@@ -102,10 +108,11 @@ impl Worker {
     /// Works on one connection.
     async fn work(&mut self, link: &mut Link, world: &World) -> io::Result<()> {
         let jobs = format!("$aws/things/{}/jobs", self.id);
-        if link.is_resumed {
-            world.resumed.fetch_add(1, Ordering::Relaxed);
+        if self.has_session {
+            assert!(link.is_resumed, "{}: its session was lost", self.id);
         } else {
             link.subscribe(&format!("{jobs}/notify-next")).await?;
+            self.has_session = true;
         }
         if !self.is_known {
             let state = json!({ "state": { "reported": { "version": self.version } } });
@@ -149,12 +156,13 @@ impl Worker {
     async fn run(&mut self, link: &mut Link, world: &World, execution: &Value) -> io::Result<()> {
         let (job, number) =
             (execution["jobId"].as_str().unwrap(), execution["executionNumber"].as_i64().unwrap());
-        let target = execution["jobDocument"]["version"].as_str().unwrap().to_owned();
+        // The document of a task says nothing of a version.
+        let target = execution["jobDocument"]["version"].as_str().map(str::to_owned);
         assert_eq!(execution["status"], "IN_PROGRESS");
         let key = (job.to_owned(), number);
         let update = format!("$aws/things/{}/jobs/{job}/update", self.id);
         if !self.memory.contains_key(&key) {
-            assert_ne!(self.version, target, "{}: {key:?} is to run what has run", self.id);
+            assert_ne!(Some(&self.version), target.as_ref(), "{}: {key:?} is to run what has run", self.id);
             world.under_way.fetch_add(1, Ordering::Relaxed);
             self.memory.insert(key.clone(), Remembered::default());
         }
@@ -162,9 +170,9 @@ impl Worker {
         if self.memory[&key].runs == 0 {
             self.say(link, world, &key, &update, "IN_PROGRESS", json!({ "step": "installing" })).await?;
             self.memory.get_mut(&key).unwrap().runs += 1;
-            self.version.clone_from(&target);
+            self.version = target.unwrap_or_else(|| self.version.clone());
         }
-        self.say(link, world, &key, &update, "SUCCEEDED", json!({ "version": target })).await?;
+        self.say(link, world, &key, &update, "SUCCEEDED", json!({})).await?;
         self.settle(world, &key);
         Ok(())
     }
