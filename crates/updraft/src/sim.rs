@@ -13,7 +13,8 @@ use crate::output;
 const HELP: &str = "\
 The devices check in, download what they are offered, check it, and report the new version. They need a token of their
 product: `updraft token create --product P`. Without --rate each device comes when the server asks it to. An open
-loop: latency counts from when a check-in was due. Point it only at a server that is yours.";
+loop: latency counts from when a check-in was due. With an mqtts URL each device has a connection of its own, speaks the
+state replica, and comes when the server pushes. Point it only at a server that is yours.";
 
 /// Options of `updraft sim`.
 #[derive(Debug, clap::Args)]
@@ -25,10 +26,10 @@ pub(crate) struct Args {
     /// Which contract they speak
     #[arg(long, value_enum, default_value_t = Protocol::Checkin)]
     protocol: Protocol,
-    /// The server's URL for devices
+    /// The server's URL for devices, over HTTP or, as mqtts://host:port, over MQTT
     #[arg(long, default_value = "https://127.0.0.1:8443")]
     url: String,
-    /// Whom to trust for https: the server's ca.pem
+    /// Whom to trust for https and mqtts: the server's ca.pem
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// A token of the devices' product
@@ -52,7 +53,7 @@ pub(crate) struct Args {
     /// Longest time between two check-ins of a device
     #[arg(long, value_name = "TIME", default_value = "15m", value_parser = parse_duration)]
     interval: Duration,
-    /// Connections kept open
+    /// Connections kept open over HTTP
     #[arg(long, value_name = "N", default_value_t = 64)]
     connections: u32,
     /// When to end

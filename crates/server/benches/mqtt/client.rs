@@ -8,11 +8,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::TcpSocket;
 use tokio_rustls::TlsConnector;
 
 /// Connections made at a time.
 const CONNECTING: usize = 64;
+/// Devices that share an address of the loopback: with more, the system looks long for a free port.
+const DEVICES_PER_ADDRESS: u32 = 4_000;
 /// How long one packet may be waited for: a run that stands still ends.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What a connection in use reads at once.
@@ -40,7 +42,10 @@ pub(crate) struct Client {
 impl Client {
     /// Connects under a name, and is let in.
     pub(crate) async fn connect(door: &Door, number: u32, name: &str) -> std::io::Result<Self> {
-        let tcp = TcpStream::connect(door.address).await?;
+        let socket = TcpSocket::new_v4()?;
+        let group = u8::try_from(number / DEVICES_PER_ADDRESS).expect("few addresses");
+        socket.bind(([127, 0, 2, 1 + group], 0).into())?;
+        let tcp = socket.connect(door.address).await?;
         tcp.set_nodelay(true)?;
         let stream: Box<dyn Duplex> = match &door.tls {
             None => Box::new(tcp),
@@ -104,10 +109,10 @@ pub(crate) async fn connect(door: &Door, numbers: std::ops::Range<u32>) -> Outco
 }
 
 /// Subscribes each to its own topics.
-pub(crate) async fn subscribe(clients: &mut [Client], filters: fn(u32) -> Vec<String>) -> Outcome<()> {
-    let subscribing = stream::iter(clients).map(|client| async move {
+pub(crate) async fn subscribe(clients: &mut [Client], filters: impl Fn(u32) -> Vec<String>) -> Outcome<()> {
+    let subscribing = stream::iter(clients).map(|client| {
         let filters = filters(client.number);
-        client.subscribe(&filters).await
+        async move { client.subscribe(&filters).await }
     });
     Ok(subscribing.buffer_unordered(CONNECTING).try_collect().await?)
 }

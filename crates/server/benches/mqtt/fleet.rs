@@ -35,7 +35,7 @@ pub(crate) fn seed(folder: &Path, count: u32, with_task: u32) -> Outcome<()> {
     let now = Timestamp::from_millis(1_700_000_000_000);
     for number in 0..count {
         let body = format!(
-            r#"{{"id":"{}","product":"{PRODUCT}","version":"1.0.0","attributes":{{"model":"M-1","site":"site-{}","pro":true}}}}"#,
+            r#"{{"id":"{}","product":"{PRODUCT}","version":"1.0.0","boot":7,"attributes":{{"model":"M-1","site":"site-{}","pro":true}}}}"#,
             id(number),
             number % 4_096
         );

@@ -111,6 +111,7 @@ async fn ours(folder: &Path) -> Outcome<Plain> {
     let (mut clients, memory) = idle(&process, &door, fleet::filters).await?;
     let mut asked = Vec::new();
     for question in [fleet::JOBS, fleet::SHADOW, fleet::STATE] {
+        client::subscribe(&mut clients[..ASKING], |number| vec![question.answer(number)]).await?;
         asked.push(ask(&process, None, &mut clients, question).await?);
     }
     let mut applications = exchange::applications(&door, &operator).await?;
@@ -171,7 +172,9 @@ async fn ask(
         let ran = exchange::ask(&mut clients[..ASKING], question, ASK_TIME).await?;
         rounds.push(cost(question.name, before, spent(process, backend)?, &ran));
     }
-    Ok(median(rounds))
+    let cost = median(rounds);
+    eprintln!("{}: {:.1} CPU-µs", cost.what, cost.cpu_us);
+    Ok(cost)
 }
 
 /// Processor time of a server and its backend.

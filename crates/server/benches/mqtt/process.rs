@@ -168,19 +168,20 @@ fn free_port() -> Outcome<SocketAddr> {
     Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?)
 }
 
+/// Without the limits by which it would drop what the backend has not read yet.
 fn mosquitto_config(folder: &Path, plain: u16, tls: u16) -> String {
     let folder = folder.display();
     let (ca, own, key) = (certificates::CA_FILE, certificates::SERVER_FILE, certificates::KEY_FILE);
     format!(
-        "per_listener_settings true
-user root
+        "user root
 persistence false
+max_inflight_messages 0
+max_queued_messages 0
 log_dest none
 set_tcp_nodelay true
 listener {plain} 127.0.0.1
 allow_anonymous true
 listener {tls} 127.0.0.1
-allow_anonymous false
 cafile {folder}/{ca}
 certfile {folder}/{own}
 keyfile {folder}/{key}

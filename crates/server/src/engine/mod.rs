@@ -8,12 +8,14 @@ pub mod clock;
 pub(crate) mod command;
 pub mod hot;
 pub mod presence;
+pub mod quiet;
 pub(crate) mod thread;
 
 use crate::store::SqliteStore;
 use clock::Clock;
 use hot::{Hot, Key, Settled};
 use presence::{Presence, seconds};
+use quiet::Quiet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -97,6 +99,7 @@ pub trait Listener: Send + Sync {
 /// What the handles and the thread both see.
 struct Shared {
     hot: Hot,
+    quiet: Arc<Quiet>,
     presence: Presence,
     generation: AtomicU64,
     clock: Clock,
@@ -148,6 +151,7 @@ impl Engine {
         let (calls, queue) = sync_channel(QUEUE_MAX);
         let shared = Arc::new(Shared {
             hot: Hot::default(),
+            quiet: Arc::default(),
             presence: Presence::new(&seen),
             generation: AtomicU64::new(fleet.generation()),
             clock,
@@ -199,6 +203,21 @@ impl Engine {
         let settled = self.shared.hot.get(key, generation, seconds(now))?;
         self.shared.presence.touch(settled.number, now);
         Some(settled)
+    }
+
+    /// Whether nothing is pending for a device that asks with such a credential, and that needs no decision; see
+    /// [`Quiet::note`]. Takes note that the device was heard.
+    #[must_use]
+    pub fn is_quiet(&self, device: &DeviceId, product: Option<&ProductName>) -> bool {
+        let now = self.now();
+        let number = self.shared.quiet.get(device, product, self.generation(), now);
+        number.inspect(|number| self.shared.presence.touch(*number, now)).is_some()
+    }
+
+    /// Where commands note that nothing is pending for a device.
+    #[must_use]
+    pub fn quiet(&self) -> &Arc<Quiet> {
+        &self.shared.quiet
     }
 
     /// Takes in what a device says and tells what it should do. Both are durable when this returns.

@@ -3,8 +3,8 @@
 use super::hot::{Key, Settled};
 use super::presence::seconds;
 use super::{
-    BATCH_MAX, By, Call, CheckIn, EngineError, Finish, PRESENCE_INTERVAL, SETTLED_MAX, Shared, TICK_INTERVAL,
-    low_bits,
+    BATCH_MAX, By, Call, CheckIn, Command, EngineError, Finish, PRESENCE_INTERVAL, SETTLED_MAX, Shared,
+    TICK_INTERVAL, low_bits,
 };
 use crate::store::SqliteStore;
 use std::sync::atomic::Ordering;
@@ -73,8 +73,8 @@ impl Worker {
             match call {
                 Call::CheckIn(check_in, reply) => check_ins.push((check_in, reply)),
                 Call::Command(command, about) => {
-                    subjects.extend(about);
-                    commands.push(command);
+                    subjects.extend(about.clone());
+                    commands.push((command, about));
                 }
             }
         }
@@ -87,7 +87,7 @@ impl Worker {
         if let Err(error) = self.fleet.load(&devices) {
             tracing::error!(error = &error as &dyn std::error::Error, "cannot load a batch");
         }
-        let finish: Vec<Finish> = commands.into_iter().map(|command| command(&mut self.fleet, now)).collect();
+        let finish = self.run_commands(now, commands);
         let decided: Vec<_> =
             check_ins.into_iter().map(|(check_in, reply)| self.decide(now, check_in, reply)).collect();
         let saved = self.commit();
@@ -110,12 +110,25 @@ impl Worker {
         }
     }
 
+    fn run_commands(
+        &mut self,
+        now: Timestamp,
+        commands: Vec<(Command, Option<(DeviceId, By)>)>,
+    ) -> Vec<Finish> {
+        let run = |(command, about): (Command, Option<(DeviceId, By)>)| {
+            about.iter().for_each(|(device, _)| self.shared.quiet.forget(device));
+            command(&mut self.fleet, now)
+        };
+        commands.into_iter().map(run).collect()
+    }
+
     fn decide(
         &mut self,
         now: Timestamp,
         check_in: Box<CheckIn>,
         reply: oneshot::Sender<Result<Offer, EngineError>>,
     ) -> Decided {
+        self.shared.quiet.forget(&check_in.device);
         let outcome = self.report_and_offer(now, &check_in);
         Decided { check_in, outcome, reply }
     }
@@ -138,6 +151,7 @@ impl Worker {
             tracing::error!(error = error as &dyn std::error::Error, "a batch was not saved");
         }
         self.shared.generation.store(self.fleet.generation(), Ordering::Release);
+        self.shared.quiet.settle(saved.is_ok());
         saved.is_ok()
     }
 

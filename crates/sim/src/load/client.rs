@@ -1,4 +1,4 @@
-//! HTTP/1.1 to one server: a connection that is kept, and made anew when it is lost.
+//! The server to which the load goes; HTTP/1.1 to it: a connection that is kept, and made anew when it is lost.
 
 use super::LoadError;
 use http_body_util::{BodyExt, Full};
@@ -11,55 +11,88 @@ use rustls_pki_types::{CertificateDer, ServerName};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 /// How long a request may take until its answer begins.
 const ANSWER_TIME: Duration = Duration::from_secs(60);
 
+/// A connection, with TLS or without.
+pub(super) trait Stream: AsyncRead + AsyncWrite + Unpin + Send {}
+
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
+
+/// What is spoken to the server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Carrier {
+    Http,
+    Mqtt,
+}
+
 /// The server, and how to trust it.
 #[derive(Clone)]
 pub(super) struct Target {
+    carrier: Carrier,
     host: String,
     port: u16,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
+    /// Whom to trust, where there is TLS.
+    tls: Option<TlsConnector>,
 }
 
 impl Target {
-    /// A server by its URL. `ca` is whom to trust for `https`.
+    /// A server by its URL. `ca` is whom to trust for `https` and `mqtts`.
     pub(super) fn new(url: &str, ca: Option<&Path>) -> Result<Self, LoadError> {
         let invalid = || LoadError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| invalid())?;
         let host = uri.host().ok_or_else(invalid)?.trim_matches(['[', ']']).to_owned();
-        let (port, tls) = match uri.scheme_str() {
-            Some("http") => (80, None),
-            Some("https") => {
-                let ca = ca.ok_or(LoadError::NoCa)?;
-                let name = ServerName::try_from(host.clone()).map_err(|_| invalid())?;
-                (443, Some((connector(ca)?, name)))
-            }
+        let (carrier, port, is_plain) = match uri.scheme_str() {
+            Some("http") => (Carrier::Http, 80, true),
+            Some("https") => (Carrier::Http, 443, false),
+            Some("mqtt") => (Carrier::Mqtt, 1883, true),
+            Some("mqtts") => (Carrier::Mqtt, 8883, false),
             Some(_) | None => return Err(invalid()),
         };
-        Ok(Self { host, port: uri.port_u16().unwrap_or(port), tls })
+        let tls = if is_plain { None } else { Some(connector(ca.ok_or(LoadError::NoCa)?)?) };
+        Ok(Self { carrier, host, port: uri.port_u16().unwrap_or(port), tls })
     }
 
-    async fn connect(&self) -> Result<SendRequest<Full<Bytes>>, LoadError> {
+    pub(super) fn carrier(&self) -> Carrier {
+        self.carrier
+    }
+
+    /// Where a link leads. Over HTTP that is the server itself, by whatever name the link calls it; over MQTT the link names
+    /// the server's other door, behind which the same are to be trusted.
+    pub(super) fn of_link(&self, link: &str) -> Result<Self, LoadError> {
+        let invalid = || LoadError::Url(link.to_owned());
+        let uri: Uri = link.parse().map_err(|_| invalid())?;
+        match (self.carrier, uri.scheme_str()) {
+            (Carrier::Http, _) => Ok(self.clone()),
+            (Carrier::Mqtt, Some("https")) if self.tls.is_some() => {
+                let host = uri.host().ok_or_else(invalid)?.trim_matches(['[', ']']).to_owned();
+                let port = uri.port_u16().unwrap_or(443);
+                Ok(Self { carrier: Carrier::Http, host, port, tls: self.tls.clone() })
+            }
+            (Carrier::Mqtt, _) => Err(invalid()),
+        }
+    }
+
+    pub(super) async fn connect(&self) -> Result<Box<dyn Stream>, LoadError> {
         let failed = |source: std::io::Error| LoadError::Connect(source.into());
         let stream = TcpStream::connect((self.host.as_str(), self.port)).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
         match &self.tls {
-            None => Self::shake_hands(TokioIo::new(stream)).await,
-            Some((connector, name)) => {
-                let stream = connector.connect(name.clone(), stream).await.map_err(failed)?;
-                Self::shake_hands(TokioIo::new(stream)).await
+            None => Ok(Box::new(stream)),
+            Some(connector) => {
+                let name = ServerName::try_from(self.host.clone());
+                let name = name.map_err(|_| LoadError::Url(self.host.clone()))?;
+                Ok(Box::new(connector.connect(name, stream).await.map_err(failed)?))
             }
         }
     }
 
-    async fn shake_hands<S>(stream: TokioIo<S>) -> Result<SendRequest<Full<Bytes>>, LoadError>
-    where
-        S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-    {
+    async fn shake_hands(&self) -> Result<SendRequest<Full<Bytes>>, LoadError> {
+        let stream = TokioIo::new(self.connect().await?);
         let (sender, connection) =
             handshake(stream).await.map_err(|error| LoadError::Connect(error.into()))?;
         // A connection that ends shows at the next request.
@@ -120,7 +153,7 @@ impl Client {
         let failed = |error: Box<dyn std::error::Error + Send + Sync>| LoadError::Exchange(error);
         let mut sender = match self.sender.take().filter(|sender| !sender.is_closed()) {
             Some(sender) => sender,
-            None => self.target.connect().await?,
+            None => self.target.shake_hands().await?,
         };
         sender.ready().await.map_err(|error| failed(error.into()))?;
         let mut request = Request::builder()

@@ -79,6 +79,12 @@ impl Device {
         }
     }
 
+    /// Its ID.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
     /// The version it runs.
     #[must_use]
     pub fn version(&self) -> &str {
@@ -88,19 +94,10 @@ impl Device {
     /// What it sends.
     #[must_use]
     pub fn body(&self) -> Vec<u8> {
-        let mut attributes = Map::new();
-        attributes.insert("model".to_owned(), Value::from("simulated"));
         let encoded = match self.contract {
-            Contract::Native => serde_json::to_vec(&CheckIn {
-                id: self.id.clone(),
-                product: self.product.clone(),
-                version: self.version.clone(),
-                boot: self.boot,
-                attributes,
-                update: self.status(),
-                manifest: None,
-            }),
+            Contract::Native => serde_json::to_vec(&self.words()),
             Contract::Ioto => {
+                let mut attributes = attributes();
                 for (name, value) in
                     [("id", &self.id), ("product", &self.product), ("version", &self.version)]
                 {
@@ -110,6 +107,20 @@ impl Device {
             }
         };
         encoded.expect("a check-in is plain data")
+    }
+
+    /// Its words in the native contract.
+    #[must_use]
+    pub fn words(&self) -> CheckIn {
+        CheckIn {
+            id: self.id.clone(),
+            product: self.product.clone(),
+            version: self.version.clone(),
+            boot: self.boot,
+            attributes: attributes(),
+            update: self.status(),
+            manifest: None,
+        }
     }
 
     fn status(&self) -> Option<UpdateStatus> {
@@ -139,7 +150,8 @@ impl Device {
         }
     }
 
-    fn take_native(&mut self, answer: CheckInAnswer) -> Next {
+    /// Takes in an answer of the native contract.
+    pub fn take_native(&mut self, answer: CheckInAnswer) -> Next {
         if let (Some(update), Some(noted)) = (&self.update, &answer.noted)
             && update.state.is_settled()
             && update.job.as_ref() == Some(noted)
@@ -228,6 +240,10 @@ impl Device {
             self.update = None;
         }
     }
+}
+
+fn attributes() -> Map<String, Value> {
+    Map::from_iter([("model".to_owned(), Value::from("simulated"))])
 }
 
 #[cfg(test)]

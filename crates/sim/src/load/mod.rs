@@ -5,11 +5,13 @@
 
 mod client;
 mod device;
+mod mqtt;
+mod subscriber;
 mod worker;
 
 pub use device::{Contract, Device, Fetch, Next};
 
-use client::Target;
+use client::{Carrier, Target};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,9 +35,9 @@ const START_SPREAD: Duration = Duration::from_secs(1);
 /// What is to be simulated.
 #[derive(Debug, Clone)]
 pub struct LoadConfig {
-    /// The server's URL for devices.
+    /// The server's URL for devices: `https`, or `mqtts` for the state replica over MQTT.
     pub url: String,
-    /// Whom to trust, as PEM; needed for `https`.
+    /// Whom to trust, as PEM; needed for `https` and `mqtts`.
     pub ca: Option<PathBuf>,
     /// A token of the devices' product.
     pub token: String,
@@ -55,7 +57,7 @@ pub struct LoadConfig {
     pub rate: Option<f64>,
     /// Longest time between two check-ins of a device, whatever the server asks for.
     pub interval_max: Duration,
-    /// Connections kept open, up to [`CONNECTIONS_MAX`].
+    /// Connections kept open over HTTP, up to [`CONNECTIONS_MAX`]. Over MQTT each device has its own.
     pub connections: u32,
     /// When to end, up to [`DURATION_MAX`].
     pub duration: Duration,
@@ -68,10 +70,10 @@ pub enum LoadError {
     #[error("{0}")]
     Setting(String),
     /// The URL is none.
-    #[error("{0} is not a URL of a server: write https://host:port")]
+    #[error("{0} is not a URL of a server: write https://host:port or mqtts://host:port")]
     Url(String),
     /// There is nobody to trust.
-    #[error("an https URL needs the server's certificate authority: --ca DATA/ca.pem")]
+    #[error("a URL with TLS needs the server's certificate authority: --ca DATA/ca.pem")]
     NoCa,
     /// The certificate authority cannot be used.
     #[error("{path} holds no certificate authority in PEM")]
@@ -154,6 +156,19 @@ impl LoadConfig {
         Ok(())
     }
 
+    fn check_mqtt(&self) -> Result<(), LoadError> {
+        if self.contract == Contract::Ioto {
+            return Err(LoadError::Setting(
+                "the Ioto agent's check-in goes over https, not mqtts".to_owned(),
+            ));
+        }
+        if self.devices > CONNECTIONS_MAX {
+            let text = format!("devices over MQTT: 1 to {CONNECTIONS_MAX}, as each has a connection");
+            return Err(LoadError::Setting(text));
+        }
+        Ok(())
+    }
+
     fn device(&self, number: u32) -> Device {
         let id = format!("{}{number:06}", self.prefix);
         Device::new(self.contract, id, &self.product, &self.version, self.failing_percent)
@@ -177,12 +192,23 @@ pub async fn run(config: LoadConfig) -> Result<Summary, LoadError> {
         end: begun + config.duration,
         config,
     });
+    let start = |number: u32| begun + spread.mul_f64(f64::from(number) / f64::from(devices));
     let mut workers = tokio::task::JoinSet::new();
-    for connection in 0..connections {
-        let numbers = || (connection..devices).step_by(connections as usize);
-        let starts = numbers().map(|number| begun + spread.mul_f64(f64::from(number) / f64::from(devices)));
-        let members = numbers().map(|number| common.config.device(number)).collect();
-        workers.spawn(Worker::new(common.clone(), members, starts, interval).run());
+    match common.target.carrier() {
+        Carrier::Http => {
+            for connection in 0..connections {
+                let numbers = || (connection..devices).step_by(connections as usize);
+                let members = numbers().map(|number| common.config.device(number)).collect();
+                workers.spawn(Worker::new(common.clone(), members, numbers().map(start), interval).run());
+            }
+        }
+        Carrier::Mqtt => {
+            common.config.check_mqtt()?;
+            for number in 0..devices {
+                let device = common.config.device(number);
+                workers.spawn(subscriber::run(common.clone(), device, start(number), interval));
+            }
+        }
     }
     let mut total = Tally::default();
     while let Some(tally) = workers.join_next().await {

@@ -13,9 +13,9 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 /// How long a simulated device takes for each step after the download.
-const STEP_TIME: Duration = Duration::from_millis(400);
+pub(super) const STEP_TIME: Duration = Duration::from_millis(400);
 /// How long a device waits after an error before it comes again, and where the server names no time.
-const PAUSE: Duration = Duration::from_secs(5);
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
 /// Errors described in the summary; all are counted.
 const ERRORS_KEPT: usize = 5;
 
@@ -129,16 +129,14 @@ impl Worker {
 }
 
 async fn run_fetch(common: Arc<Common>, place: usize, fetch: Fetch, done: mpsc::UnboundedSender<Fetched>) {
-    // The semaphore is never closed; a worker that has ended does not want the result.
-    if let Ok(_slot) = common.downloads.acquire().await {
-        let result = download(&common, &fetch).await;
-        let _ = done.send(Fetched { place, result });
-    }
+    // A worker that has ended does not want the result.
+    let _ = done.send(Fetched { place, result: download(&common, &fetch).await });
 }
 
 /// Reads a link to its end and checks length and digest, as a device must. Returns the number of bytes.
-async fn download(common: &Common, fetch: &Fetch) -> Result<u64, LoadError> {
-    let mut client = Client::new(common.target.clone(), "");
+pub(super) async fn download(common: &Common, fetch: &Fetch) -> Result<u64, LoadError> {
+    let _slot = common.downloads.acquire().await.expect("the semaphore is never closed");
+    let mut client = Client::new(common.target.of_link(&fetch.url)?, "");
     let mut body = client.get(&fetch.url).await?;
     let (mut hash, mut bytes) = (Sha256::new(), 0);
     while let Some(data) = next_data(&mut body).await? {
@@ -161,7 +159,7 @@ async fn next_data(body: &mut Incoming) -> Result<Option<hyper::body::Bytes>, Lo
 }
 
 impl Tally {
-    fn error(&mut self, error: &LoadError) {
+    pub(super) fn error(&mut self, error: &LoadError) {
         self.errors += 1;
         if self.error_texts.len() < ERRORS_KEPT {
             let mut text = error.to_string();

@@ -3,17 +3,34 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::carrier::Carrier;
 use super::process::Child;
 use super::server::DemoServer;
-use super::{FACTORY, Failure, PRODUCT, SECOND};
+use super::{FACTORY, FIRST, Failure, PRODUCT, SECOND};
 
-/// The agent on which the second update does not become healthy.
-pub(super) const FAILING: &str = "agent-3";
-const HEALTHY: [&str; 2] = ["agent-1", "agent-2"];
+/// One of the cast: what an agent is called, how it reaches the server, and whether the second update becomes healthy on it.
+struct Part {
+    id: &'static str,
+    carrier: Carrier,
+    is_failing: bool,
+}
+
+/// For each way to the server an agent that takes both updates, and one that falls back from the second.
+const CAST: [Part; 6] = [
+    Part { id: "http-1", carrier: Carrier::Http, is_failing: false },
+    Part { id: "http-2", carrier: Carrier::Http, is_failing: true },
+    Part { id: "replica-1", carrier: Carrier::Replica, is_failing: false },
+    Part { id: "replica-2", carrier: Carrier::Replica, is_failing: true },
+    Part { id: "jobs-1", carrier: Carrier::Jobs, is_failing: false },
+    Part { id: "jobs-2", carrier: Carrier::Jobs, is_failing: true },
+];
 
 /// A real agent.
 pub(super) struct Agent {
     pub(super) id: &'static str,
+    pub(super) carrier: Carrier,
+    /// Whether the second update does not become healthy on it.
+    pub(super) is_failing: bool,
     pub(super) process: Child,
     slots: PathBuf,
     /// The slot it ran from when it was last looked at.
@@ -27,28 +44,31 @@ pub(super) fn start_all(
     server: &DemoServer,
     token: &str,
 ) -> Result<Vec<Agent>, Failure> {
-    HEALTHY.into_iter().chain([FAILING]).map(|id| Agent::start(id, folder, program, server, token)).collect()
+    CAST.iter().map(|part| Agent::start(part, folder, program, server, token)).collect()
 }
 
 impl Agent {
     fn start(
-        id: &'static str,
+        part: &Part,
         folder: &Path,
         program: &Path,
         server: &DemoServer,
         token: &str,
     ) -> Result<Self, Failure> {
+        let Part { id, carrier, is_failing } = *part;
         let folder = folder.join(id);
         let slots = folder.join("slots");
         std::fs::create_dir_all(&folder)?;
-        let health = health_check(id, &folder)?;
+        let health = health_check(is_failing, &folder)?;
         let mut command = Command::new(program);
         command
             .args(["run", "--id", id, "--product", PRODUCT, "--version", FACTORY])
-            .args(["--server", &server.device_url, "--interval", "2s"])
+            .args(["--server", carrier.url(server)])
+            .args(carrier.options())
             .args(["--health-every", "200ms", "--trial-time", "6s"])
             .arg("--health-cmd")
             .arg(&health)
+            // For the connection and, over MQTT too, for the links to images, which are https.
             .arg("--ca")
             .arg(&server.ca)
             .arg("--state")
@@ -57,7 +77,12 @@ impl Agent {
             .arg(&slots)
             .env("UPDRAFT_TOKEN", token);
         let process = Child::start("an agent", command, &folder.join("agent.log"))?;
-        Ok(Self { id, process, slots, slot: None })
+        Ok(Self { id, carrier, is_failing, process, slots, slot: None })
+    }
+
+    /// The version on which it should end.
+    pub(super) fn version_expected(&self) -> &'static str {
+        if self.is_failing { FIRST } else { SECOND }
     }
 
     /// The slot that `current` names; `None` before the first update.
@@ -73,9 +98,9 @@ impl Agent {
             return None;
         }
         let line = match (&self.slot, &slot) {
-            (None, Some(slot)) => format!("{}: boots slot {slot}", self.id),
-            (Some(before), Some(slot)) => format!("{}: boots slot {slot} (was {before})", self.id),
-            (_, None) => format!("{}: has no slot", self.id),
+            (None, Some(slot)) => format!("  {:9}  boots slot {slot}", self.id),
+            (Some(before), Some(slot)) => format!("  {:9}  boots slot {slot} (was {before})", self.id),
+            (_, None) => format!("  {:9}  has no slot", self.id),
         };
         self.slot = slot;
         Some(line)
@@ -96,11 +121,11 @@ impl Agent {
     }
 }
 
-/// What each version must pass on its trial: its program runs. On the failing agent the second version does not.
-fn health_check(id: &str, folder: &Path) -> Result<PathBuf, Failure> {
+/// What each version must pass on its trial: its program runs. On a failing agent the second version does not.
+fn health_check(is_failing: bool, folder: &Path) -> Result<PathBuf, Failure> {
     use std::os::unix::fs::PermissionsExt;
     let mut script = String::from("#!/bin/sh\nset -e\n\"$UPDRAFT_IMAGE\" --version\n");
-    if id == FAILING {
+    if is_failing {
         script.push_str(&format!("test \"$UPDRAFT_VERSION\" != {SECOND}\n"));
     }
     let path = folder.join("health.sh");

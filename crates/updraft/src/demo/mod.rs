@@ -1,13 +1,15 @@
-//! `updraft demo`: a server, simulated devices and real agents take two updates before one's eyes; one of the agents is
-//! given a version that does not become healthy there, and comes back on its old slot.
+//! `updraft demo`: simulated devices and real agents, over HTTP and over MQTT, take two updates of one server before one's
+//! eyes; on some of the agents the second version does not become healthy, and they come back on their old slot.
 //!
 //! Nothing is staged: the server and the agents are the shipped programs in processes of their own, on loopback, in a
 //! temporary folder, and at the end the server's books are held against what the agents have on disk.
 
 mod agents;
 mod board;
+mod carrier;
 mod process;
 mod server;
+mod simulated;
 mod verdict;
 
 use std::path::{Path, PathBuf};
@@ -23,8 +25,9 @@ use crate::client::Client;
 use crate::error::Error;
 use agents::Agent;
 use board::Board;
-use process::Child;
+use carrier::Carrier;
 use server::DemoServer;
+use simulated::Simulated;
 
 /// The product of the demonstration.
 const PRODUCT: &str = "kiosk";
@@ -32,7 +35,7 @@ const PRODUCT: &str = "kiosk";
 const FACTORY: &str = "0.9.0";
 /// The update that goes well everywhere.
 const FIRST: &str = "1.0.0";
-/// The update that one agent cannot run.
+/// The update that some agents cannot run.
 const SECOND: &str = "1.1.0";
 /// Most simulated devices: each downloads the image twice, on one machine.
 const DEVICES_MAX: u32 = 2_000;
@@ -43,8 +46,9 @@ const ROLLOUT_TIME_PER_DEVICE: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 const HELP: &str = "\
-Shows a server on its embedded default, simulated devices, and three real agents with A/B slots on disk. 1.0.0 goes
-to all of them, then 1.1.0, which does not become healthy on one agent: it falls back by itself, and the server tells.
+Shows a server on its embedded default, simulated devices, and six real agents with A/B slots on disk: two check in
+over HTTP, two speak the state replica over MQTT, two AWS IoT Jobs over MQTT. One rollout brings 1.0.0 to all of them, a
+second one 1.1.0, which does not become healthy on one agent of each kind: it falls back by itself, and the server tells.
 Without --exit the server stays up afterwards, to be looked at with the other verbs, until Ctrl-C.";
 
 /// Options of `updraft demo`.
@@ -54,6 +58,9 @@ pub struct Args {
     /// How many simulated devices, besides the agents
     #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(0..=i64::from(DEVICES_MAX)))]
     devices: u32,
+    /// How many percent of them speak MQTT
+    #[arg(long, value_name = "PERCENT", default_value_t = 50, value_parser = clap::value_parser!(u8).range(0..=100))]
+    mqtt_share: u8,
     /// End after the summary; status 0 only if every device ended as it should
     #[arg(long)]
     exit: bool,
@@ -85,7 +92,7 @@ struct Stage {
     interrupted: Arc<AtomicBool>,
     board: Board,
     agents: Vec<Agent>,
-    simulated: Option<Child>,
+    simulated: Vec<Simulated>,
     server: DemoServer,
     image: PathBuf,
     _folder: tempfile::TempDir,
@@ -98,15 +105,14 @@ impl Stage {
         let folder = tempfile::Builder::new().prefix("updraft-demo-").tempdir()?;
         board.say(&format!("starting a server in {}", folder.path().display()));
         let server = DemoServer::start(folder.path())?;
-        board.say(&format!("devices connect to {}, operators to {}", server.device_url, server.operator_url));
+        board.say(&format!(
+            "devices connect to {} and {}, operators to {}",
+            server.device_url, server.mqtt_url, server.operator_url
+        ));
         let token = server.product_token(PRODUCT)?;
         let agents = agents::start_all(folder.path(), &agent_program, &server, &token)?;
-        let simulated = start_simulated(args.devices, folder.path(), &server, &token)?;
-        board.say(&format!(
-            "{} simulated devices and {} real agents run {FACTORY}",
-            args.devices,
-            agents.len()
-        ));
+        let simulated = simulated::start_all(args.devices, args.mqtt_share, folder.path(), &server, &token)?;
+        introduce(&board, &agents, &simulated);
         Ok(Self {
             args,
             interrupted,
@@ -124,14 +130,19 @@ impl Stage {
         self.wait_for_devices(devices)?;
         let first = self.bring(FIRST, "a first update, which goes well everywhere")?;
         self.watch(&first, devices)?;
-        let second = self.bring(SECOND, "a second one, which does not become healthy on one agent")?;
+        let second =
+            self.bring(SECOND, "a second one, which does not become healthy on one agent of each kind")?;
         self.watch(&second, devices)?;
-        let all_well =
-            verdict::print(&self.board, &self.server.client, &self.agents, &[&first, &second], devices)?;
+        let all_well = verdict::print(
+            &self.board,
+            &self.server.client,
+            &self.agents,
+            &self.simulated,
+            [&first, &second],
+        )?;
         if !self.args.exit {
             self.stay_up()?;
         }
-        drop(self.simulated.take());
         Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
@@ -161,7 +172,7 @@ impl Stage {
         self.board.say(&format!("{version}: {what}"));
         let image = image_of(&self.image, version)?;
         self.server.add_release(PRODUCT, version, &image)?;
-        // The abort rule is off: the demonstration is about one device that fails, in a fleet as small as one likes.
+        // The abort rule is off: the demonstration is about devices that fail, in a fleet as small as one likes.
         let start =
             json!({ "product": PRODUCT, "version": version, "in_flight_max": 12, "abort_percent": 101 });
         let rollout: Rollout = self.server.client.post(&["rollouts"], &start)?;
@@ -207,7 +218,7 @@ impl Stage {
     /// A part that ended by itself is a fault, and its last words say why.
     fn look_after_processes(&mut self) -> Result<(), Failure> {
         self.server.process.check()?;
-        self.simulated.as_mut().map_or(Ok(()), Child::check)?;
+        self.simulated.iter_mut().try_for_each(|simulated| simulated.process.check())?;
         self.agents.iter_mut().try_for_each(|agent| agent.process.check())
     }
 
@@ -220,7 +231,9 @@ impl Stage {
             self.server.data.display()
         ));
         self.board.say("  updraft rollout ls");
-        self.board.say(&format!("  updraft device explain {}", agents::FAILING));
+        for agent in self.agents.iter().filter(|agent| agent.is_failing) {
+            self.board.say(&format!("  updraft device explain {}", agent.id));
+        }
         while !self.interrupted.load(Ordering::Acquire) {
             self.look_after_processes()?;
             std::thread::sleep(LOOK_EVERY);
@@ -229,30 +242,28 @@ impl Stage {
     }
 }
 
+/// Says who takes part, and how they reach the server.
+fn introduce(board: &Board, agents: &[Agent], simulated: &[Simulated]) {
+    let count: u32 = simulated.iter().map(|simulated| simulated.count).sum();
+    board.say(&format!("{count} simulated devices and {} real agents run {FACTORY}:", agents.len()));
+    for simulated in simulated {
+        board.say(&format!(
+            "  {:22}  {}",
+            format!("{} simulated", simulated.count),
+            simulated.carrier.name()
+        ));
+    }
+    for carrier in Carrier::ALL {
+        let ids = agents.iter().filter(|agent| agent.carrier == carrier).map(|agent| agent.id);
+        board.say(&format!("  {:22}  {}", ids.collect::<Vec<_>>().join(", "), carrier.name()));
+    }
+}
+
 /// The image of a version: the agent's own program, told apart by its last line, which no loader of programs reads.
 fn image_of(program: &Path, version: &str) -> Result<Vec<u8>, Failure> {
     let mut image = std::fs::read(program)?;
     image.extend_from_slice(format!("\n{PRODUCT} {version}\n").as_bytes());
     Ok(image)
-}
-
-fn start_simulated(
-    count: u32,
-    folder: &Path,
-    server: &DemoServer,
-    token: &str,
-) -> Result<Option<Child>, Failure> {
-    if count == 0 {
-        return Ok(None);
-    }
-    let mut command = std::process::Command::new(std::env::current_exe()?);
-    command
-        .args(["sim", "--protocol", "checkin", "--product", PRODUCT, "--version", FACTORY])
-        .args(["--devices", &count.to_string(), "--url", &server.device_url])
-        .arg("--ca")
-        .arg(&server.ca)
-        .env("UPDRAFT_TOKEN", token);
-    Ok(Some(Child::start("the simulated devices", command, &folder.join("simulated.log"))?))
 }
 
 /// A program of ours that is built or installed beside this one.

@@ -32,6 +32,7 @@ interval_updating = \"1s\"
 pub(super) struct DemoServer {
     pub(super) process: Child,
     pub(super) device_url: String,
+    pub(super) mqtt_url: String,
     pub(super) operator_url: String,
     pub(super) data: PathBuf,
     pub(super) ca: PathBuf,
@@ -51,11 +52,12 @@ impl DemoServer {
         };
         let unclear = || format!("the server is not ready; it said: {line}");
         let device_url = url("https://").ok_or_else(unclear)?;
+        let mqtt_url = url("mqtts://").ok_or_else(unclear)?;
         let operator_url = url("http://").ok_or_else(unclear)?;
         let token = std::fs::read_to_string(data.join(OPERATOR_TOKEN_FILE))?;
         let client = Client::new(&operator_url, token.trim(), None)?;
         let ca = data.join(CA_FILE);
-        Ok(Self { process, device_url, operator_url, data, ca, client })
+        Ok(Self { process, device_url, mqtt_url, operator_url, data, ca, client })
     }
 
     /// A token for all devices of a product.

@@ -5,5 +5,9 @@
 
 mod disk_full;
 mod fleet;
+mod jobs;
+mod mqtt;
 mod process;
 mod rollout;
+mod storm;
+mod worker;

@@ -22,6 +22,7 @@ listen = "127.0.0.1:0"
 
 [protocols.mqtt]
 listen = "127.0.0.1:0"
+plain_listen = "127.0.0.1:0"
 "#;
 
 /// A server that runs, and what it needs to run again.
@@ -29,6 +30,14 @@ pub(crate) struct Process {
     folder: TempDir,
     child: Child,
     pub(crate) devices: SocketAddr,
+    pub(crate) mqtt: SocketAddr,
+    operators: SocketAddr,
+}
+
+/// Where a server is, as it says when it is ready.
+struct Addresses {
+    devices: SocketAddr,
+    mqtt: SocketAddr,
     operators: SocketAddr,
 }
 
@@ -36,8 +45,8 @@ impl Process {
     pub(crate) fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("updraft.toml"), CONFIG).unwrap();
-        let (child, devices, operators) = spawn(folder.path());
-        Self { folder, child, devices, operators }
+        let (child, Addresses { devices, mqtt, operators }) = spawn(folder.path());
+        Self { folder, child, devices, mqtt, operators }
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -55,14 +64,20 @@ impl Process {
     }
 
     pub(crate) fn start_again(&mut self) {
-        (self.child, self.devices, self.operators) = spawn(self.folder.path());
+        let (child, Addresses { devices, mqtt, operators }) = spawn(self.folder.path());
+        (self.child, self.devices, self.mqtt, self.operators) = (child, devices, mqtt, operators);
     }
 
     /// A request of the operator that succeeds.
     pub(crate) fn operate(&self, method: &str, path: &str, body: &[u8]) -> Value {
+        self.operate_at(method, &format!("/api/v1{path}"), body)
+    }
+
+    /// A request of the operator that succeeds, whatever its contract.
+    pub(crate) fn operate_at(&self, method: &str, path: &str, body: &[u8]) -> Value {
         let token = std::fs::read_to_string(self.data().join("operator.token")).unwrap();
         let mut line = Line::to(self.operators).unwrap();
-        let (status, answer) = line.ask(method, &format!("/api/v1{path}"), token.trim(), body).unwrap();
+        let (status, answer) = line.ask(method, path, token.trim(), body).unwrap();
         assert!(status < 300, "{method} {path}: {status} {answer}");
         answer
     }
@@ -77,7 +92,7 @@ impl Drop for Process {
 
 /// Starts the server and waits for its `ready`. SIGXFSZ is ignored, so that a limit on file sizes looks like a full
 /// disk and not like a mistake of the program.
-fn spawn(folder: &Path) -> (Child, SocketAddr, SocketAddr) {
+fn spawn(folder: &Path) -> (Child, Addresses) {
     let mut child = Command::new("bash")
         .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config \"$1\" --data \"$2\""])
         .arg(env!("CARGO_BIN_EXE_updraft"))
@@ -94,8 +109,12 @@ fn spawn(folder: &Path) -> (Child, SocketAddr, SocketAddr) {
         let rest = &line[line.find(mark).unwrap() + mark.len()..];
         rest.split(',').next().unwrap().trim().parse().unwrap()
     };
-    let (devices, operators) = (after("without TLS http://"), after("operators http://"));
-    (child, devices, operators)
+    let addresses = Addresses {
+        devices: after("without TLS http://"),
+        mqtt: after("without TLS mqtt://"),
+        operators: after("operators http://"),
+    };
+    (child, addresses)
 }
 
 /// A keep-alive connection.

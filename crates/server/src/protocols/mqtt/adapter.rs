@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use updraft_core::fleet::{Error, Fleet};
-use updraft_core::id::DeviceId;
+use updraft_core::id::{DeviceId, ProductName};
 use updraft_core::report::Report;
 use updraft_core::shadow::ShadowName;
 use updraft_core::store::Store;
@@ -151,8 +151,24 @@ impl<B: Bus> Adapter<B> {
         }
     }
 
+    /// The answer to a device for which nothing is pending, if that is known and is all that it asks.
+    fn without_engine(
+        &self,
+        who: &Identity,
+        device: &DeviceId,
+        topic: &str,
+        payload: &[u8],
+    ) -> Option<Effects> {
+        let (_, topic) = Jobs::parse(topic)?;
+        if !self.engine.is_quiet(device, product_of(who)) {
+            return None;
+        }
+        jobs::nothing_pending(self.engine.now(), device, topic, payload)
+    }
+
     async fn on_jobs(&self, who: Identity, device: DeviceId, topic: String, payload: Bytes) -> Taken {
         let (links, id, told) = (self.links.clone(), device.clone(), self.told.clone());
+        let quiet = self.engine.quiet().clone();
         let handled = self.engine.about(device, by(&who), move |fleet, now| {
             let Some((_, topic)) = Jobs::parse(&topic) else { return Ok(None) };
             if !greet(fleet, now, &id, &who)? {
@@ -160,6 +176,9 @@ impl<B: Bus> Adapter<B> {
             }
             let handled = jobs::handle(fleet, now, &id, topic, &payload, &links)?;
             if let Some(pending) = handled.told {
+                if pending.is_empty() {
+                    quiet.note(fleet, now, &id, product_of(&who))?;
+                }
                 told.note(&id, |known| known.jobs = pending);
             }
             Ok(Some(handled.effects))
@@ -276,7 +295,10 @@ impl<B: Bus> Handler for Adapter<B> {
         let route = Route::parse(topic).ok_or(NotTaken::Forbidden)?;
         let device: DeviceId = route.device().parse().map_err(|_| NotTaken::Forbidden)?;
         match route {
-            Route::Jobs { .. } => self.on_jobs(from.clone(), device, topic.to_owned(), payload).await,
+            Route::Jobs { .. } => match self.without_engine(from, &device, topic, &payload) {
+                Some(effects) => Ok(effects),
+                None => self.on_jobs(from.clone(), device, topic.to_owned(), payload).await,
+            },
             Route::Replica { topic, .. } => self.on_replica(from.clone(), device, topic, payload).await,
             Route::Shadow { levels, .. } => {
                 let route = shadow::Route::parse(levels).ok_or(NotTaken::Forbidden)?;
@@ -300,6 +322,14 @@ impl<B: Bus> Listener for Adapter<B> {
             // Full: the hint is dropped, and the next patrol comes.
             let _ = self.hints.try_send(device.clone());
         }
+    }
+}
+
+/// The product whose credential speaks for a device.
+fn product_of(who: &Identity) -> Option<&ProductName> {
+    match who {
+        Identity::Device { product, .. } => product.as_ref(),
+        Identity::Application { .. } => None,
     }
 }
 

@@ -54,24 +54,7 @@ pub fn handle<S: Store>(
     links: &Links,
 ) -> Result<Handled, Error> {
     let mut desk = Desk { fleet, now, device, links, told: None };
-    let (accepted, rejected) = match topic {
-        Topic::Get => (Topic::GetReply(Verdict::Accepted), Topic::GetReply(Verdict::Rejected)),
-        Topic::StartNext => {
-            (Topic::StartNextReply(Verdict::Accepted), Topic::StartNextReply(Verdict::Rejected))
-        }
-        Topic::Describe(job) => {
-            (Topic::DescribeReply(job, Verdict::Accepted), Topic::DescribeReply(job, Verdict::Rejected))
-        }
-        Topic::Update(job) => {
-            (Topic::UpdateReply(job, Verdict::Accepted), Topic::UpdateReply(job, Verdict::Rejected))
-        }
-        Topic::Notify
-        | Topic::NotifyNext
-        | Topic::GetReply(_)
-        | Topic::StartNextReply(_)
-        | Topic::DescribeReply(..)
-        | Topic::UpdateReply(..) => return Ok(Handled::default()),
-    };
+    let Some((accepted, rejected)) = replies(topic) else { return Ok(Handled::default()) };
     let request = read(payload);
     let token = request.token.clone();
     let outcome = match request.body.and_then(|body| Request::parse(topic, body)) {
@@ -86,6 +69,52 @@ pub fn handle<S: Store>(
         Err(refused) => message(rejected, device, &refused.into_body(now, token)),
     };
     Ok(Handled { effects: Effects { replies: vec![reply], published: Vec::new() }, told: desk.told })
+}
+
+/// Where a request is answered; `None` if nothing is asked on the topic.
+fn replies(topic: Topic<'_>) -> Option<(Topic<'_>, Topic<'_>)> {
+    use Verdict::{Accepted, Rejected};
+    Some(match topic {
+        Topic::Get => (Topic::GetReply(Accepted), Topic::GetReply(Rejected)),
+        Topic::StartNext => (Topic::StartNextReply(Accepted), Topic::StartNextReply(Rejected)),
+        Topic::Describe(job) => (Topic::DescribeReply(job, Accepted), Topic::DescribeReply(job, Rejected)),
+        Topic::Update(job) => (Topic::UpdateReply(job, Accepted), Topic::UpdateReply(job, Rejected)),
+        Topic::Notify
+        | Topic::NotifyNext
+        | Topic::GetReply(_)
+        | Topic::StartNextReply(_)
+        | Topic::DescribeReply(..)
+        | Topic::UpdateReply(..) => return None,
+    })
+}
+
+/// The answer to a request of a device for which nothing is pending, where that alone decides it: what [`handle`] answers
+/// when it finds nothing.
+#[must_use]
+pub fn nothing_pending(
+    now: Timestamp,
+    device: &DeviceId,
+    topic: Topic<'_>,
+    payload: &[u8],
+) -> Option<Effects> {
+    if !matches!(topic, Topic::Get | Topic::StartNext | Topic::Describe(NEXT)) {
+        return None;
+    }
+    let (accepted, _) = replies(topic)?;
+    let request = read(payload);
+    let (timestamp, client_token) = (seconds(now), request.token);
+    // What is wrong with a request, `handle` says.
+    let reply = match Request::parse(topic, request.body.ok()?).ok()? {
+        Request::Get => {
+            let (in_progress_jobs, queued_jobs) = (Vec::new(), Vec::new());
+            message(accepted, device, &GetReply { in_progress_jobs, queued_jobs, timestamp, client_token })
+        }
+        Request::StartNext(_) | Request::Describe(..) => {
+            message(accepted, device, &ExecutionReply { execution: None, timestamp, client_token })
+        }
+        Request::Update(..) => return None,
+    };
+    Some(Effects { replies: vec![reply], published: Vec::new() })
 }
 
 fn message(topic: Topic<'_>, device: &DeviceId, body: &impl Serialize) -> Message {

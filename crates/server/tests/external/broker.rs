@@ -1,0 +1,175 @@
+//! A broker of another's, in a process of its own.
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+/// How long a broker may take to answer.
+const START_TIME_MAX: Duration = Duration::from_secs(20);
+/// How often another port is tried: someone else may take one between its choice and its use.
+const PORTS_MAX: usize = 5;
+/// The server's user, and its password.
+pub(crate) const SERVER: &str = "updraft";
+pub(crate) const PASSWORD: &str = "a long secret";
+
+/// The access rules of `docs/operating/external-broker.md`.
+const RULES: &str = "
+user updraft
+topic readwrite state/#
+topic readwrite $aws/things/#
+topic readwrite updraft/probe/#
+
+user shop
+topic readwrite state/#
+
+pattern readwrite state/%u/#
+pattern readwrite $aws/things/%u/#
+";
+
+/// Which broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// Mosquitto, where everybody needs a password and is kept to its own topics.
+    Mosquitto,
+    /// NATS with JetStream, open to everybody.
+    Nats,
+}
+
+impl Kind {
+    fn program(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Mosquitto => ("mosquitto", "/usr/sbin/mosquitto"),
+            Self::Nats => ("nats-server", "/usr/sbin/nats-server"),
+        }
+    }
+
+    /// Whether it is installed; says so if not, and fails where everything must be checked.
+    pub(crate) fn is_present(self) -> bool {
+        let (package, _) = self.program();
+        let is_there = self.path().is_some();
+        if !is_there {
+            let line = format!("{package} is missing. To install: sudo apt-get install -y {package}");
+            assert!(std::env::var_os("CI").is_none(), "{line}");
+            eprintln!("{line}");
+        }
+        is_there
+    }
+
+    fn path(self) -> Option<PathBuf> {
+        let (name, system) = self.program();
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let in_path = std::env::split_paths(&paths).map(|folder| folder.join(name));
+        in_path.chain([PathBuf::from(system)]).find(|path| path.exists())
+    }
+}
+
+/// A running broker.
+pub(crate) struct Broker {
+    kind: Kind,
+    folder: TempDir,
+    pub(crate) port: u16,
+    child: Child,
+}
+
+impl Broker {
+    /// Starts one. Each of `devices` and the application `shop` have [`PASSWORD`] as well.
+    pub(crate) fn start(kind: Kind, devices: &[String]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        if kind == Kind::Mosquitto {
+            write_users(folder.path(), devices);
+        }
+        for _ in 0..PORTS_MAX {
+            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+            if let Some(child) = start(kind, folder.path(), port) {
+                return Self { kind, folder, port, child };
+            }
+        }
+        panic!("{kind:?} did not start: {}", log(folder.path()));
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Starts it again on the same port, after [`Broker::kill`].
+    pub(crate) fn restart(&mut self) {
+        let child = start(self.kind, self.folder.path(), self.port);
+        self.child = child.unwrap_or_else(|| panic!("{:?}: {}", self.kind, log(self.folder.path())));
+    }
+
+    /// A file with the server's password.
+    pub(crate) fn password_file(&self) -> PathBuf {
+        let path = self.folder.path().join("server.password");
+        fs::write(&path, format!("{PASSWORD}\n")).unwrap();
+        path
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Refused where it has ended.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start(kind: Kind, folder: &Path, port: u16) -> Option<Child> {
+    let file = folder.join("broker.conf");
+    fs::write(&file, configuration(kind, folder, port)).unwrap();
+    let output = fs::File::options().create(true).append(true).open(folder.join("broker.log")).unwrap();
+    let mut child = Command::new(kind.path().unwrap())
+        .arg("-c")
+        .arg(&file)
+        .stdin(Stdio::null())
+        .stdout(output.try_clone().unwrap())
+        .stderr(output)
+        .spawn()
+        .unwrap();
+    let end = Instant::now() + START_TIME_MAX;
+    while Instant::now() < end && child.try_wait().unwrap().is_none() {
+        if TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Some(child);
+        }
+        thread::sleep(Duration::from_millis(20));
+    }
+    let _ = child.kill();
+    let _ = child.wait();
+    None
+}
+
+fn configuration(kind: Kind, folder: &Path, port: u16) -> String {
+    let folder = folder.display();
+    match kind {
+        Kind::Mosquitto => format!(
+            "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {folder}/users\nacl_file {folder}/rules\n\
+             message_size_limit 131072\npersistence false\n"
+        ),
+        Kind::Nats => format!(
+            "host: 127.0.0.1\nport: -1\nserver_name: test\njetstream {{ store_dir: \"{folder}/jetstream\" }}\n\
+             mqtt {{ host: 127.0.0.1, port: {port} }}\n"
+        ),
+    }
+}
+
+fn write_users(folder: &Path, devices: &[String]) {
+    let rules = folder.join("rules");
+    fs::write(&rules, RULES).unwrap();
+    let users = folder.join("users");
+    let names = [SERVER, "shop"].into_iter().chain(devices.iter().map(String::as_str));
+    let lines: String = names.map(|name| format!("{name}:{PASSWORD}\n")).collect();
+    fs::write(&users, lines).unwrap();
+    // -U makes hashes of the passwords of a whole file.
+    let made = Command::new("mosquitto_passwd").arg("-U").arg(&users).status().unwrap();
+    assert!(made.success());
+}
+
+fn log(folder: &Path) -> String {
+    fs::read_to_string(folder.join("broker.log")).unwrap_or_default()
+}
