@@ -2,7 +2,8 @@
 
 .PHONY: demo test bench
 
-# A server, simulated devices and real agents, one of which fails its health check. ARGS=--exit for a script.
+# A server, simulated devices and real agents over HTTP and MQTT, some of which fail their health check. ARGS=--exit for a
+# script.
 demo:
 	scripts/setup build
 	cargo build --locked -p updraft -p updraft-agent

@@ -1,6 +1,6 @@
 //! The check-in by jobs: what the device should do is the job that is next, how it stands is that job's status.
 //!
-//! Jobs have no place for what a device is, so that goes to the replica, before anything is said of a job: the version
+//! Jobs have no place for what a device is, so that goes to the replica, and a success is told only after it: the version
 //! that runs is what an end is judged by.
 
 use crate::mqtt::line::{Ask, Line, Topics};
@@ -15,7 +15,7 @@ use updraft_wire::jobs::{
     Status, Topic, UpdateDocument, UpdateReply, UpdateRequest, failure, said,
 };
 use updraft_wire::replica::Verdict;
-use updraft_wire::{Assignment, CheckIn, CheckInAnswer, JobId, Reason, UpdateStatus};
+use updraft_wire::{Assignment, CheckIn, CheckInAnswer, JobId, Reason, UpdateState, UpdateStatus};
 
 /// Most tries to say one thing of a job that others change at the same time.
 const TRIES_MAX: u32 = 3;
@@ -77,14 +77,28 @@ impl Jobs {
         if self.connection != connection {
             (self.connection, self.known, self.told) = (connection, None, None);
         }
-        self.description.report(line, connection, words, None)?;
-        if let Some(update) = words.update.as_ref().filter(|update| self.told.as_ref() != Some(update)) {
-            self.tell(line, update, &words.version)?;
-            self.told = Some(update.clone());
+        let update = words.update.as_ref();
+        // A failure is told with its reason, before the old version, which runs again, lets the server find one of its own.
+        if update.is_some_and(|update| update.state.is_settled() && update.state != UpdateState::Succeeded) {
+            self.tell_once(line, words)?;
         }
+        // A version on trial is described as that: the version alone would be taken for success.
+        let trial = update.filter(|update| update.state == UpdateState::Trial);
+        self.description.report(line, connection, words, trial.cloned())?;
+        self.tell_once(line, words)?;
         let ended = words.update.as_ref().filter(|update| update.state.is_settled());
         let noted = ended.map(|update| update.job.clone());
         Ok(answer(words, self.next(line)?, noted))
+    }
+
+    /// Says how the device stands with a job, unless it was accepted on this connection.
+    fn tell_once(&mut self, line: &Line, words: &CheckIn) -> Result<(), CheckInError> {
+        let Some(update) = words.update.as_ref().filter(|update| self.told.as_ref() != Some(update)) else {
+            return Ok(());
+        };
+        self.tell(line, update, &words.version)?;
+        self.told = Some(update.clone());
+        Ok(())
     }
 
     /// Says how the device stands with a job. A job that the server has closed hears no more, and need not.

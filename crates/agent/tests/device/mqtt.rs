@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use updraft_agent::slots::SlotName;
 use updraft_wire::jobs::{self, Status};
-use updraft_wire::replica::{self, Verdict};
+use updraft_wire::replica::{self, Reported, Verdict};
 use updraft_wire::{Reason, UpdateState};
 
 const IMAGE_BYTES: usize = 300_000;
@@ -81,7 +81,12 @@ fn an_update_by_jobs_goes_the_whole_way_and_succeeds_only_after_the_confirmation
     assert_eq!(last.status_details.clone().unwrap()["version"], "1.1.0");
     assert!(last.expected_version.is_some());
     assert_eq!(broker.reported().last().unwrap().version, "1.1.0", "the description came too late");
-    assert!(broker.reported().iter().all(|reported| reported.update.is_none()), "{:#?}", broker.said());
+    let state = |reported: &Reported| reported.update.as_ref().map(|update| update.state);
+    let described: Vec<_> =
+        broker.reported().iter().map(|reported| (reported.version.clone(), state(reported))).collect();
+    let trial = ("1.1.0".to_owned(), Some(UpdateState::Trial));
+    let expected = [(FACTORY.to_owned(), None), trial, ("1.1.0".to_owned(), None)];
+    assert_eq!(described, expected, "a version on trial looks like success: {:#?}", broker.said());
     assert_eq!(broker.connects()[0].1, 1200);
     let own = format!("$aws/things/{DEVICE}/jobs/");
     assert!(
