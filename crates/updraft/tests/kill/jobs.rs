@@ -94,10 +94,8 @@ fn twenty_kills_in_the_middle_of_a_thousand_jobs_lose_none_run_none_twice_and_le
         let all = jobs.len() * DEVICES;
         crowd.wait_until("all have ended", |world| world.settled.load(Ordering::Relaxed) == all);
     }
-    assert!(
-        under_way.iter().all(|jobs| *jobs > 0),
-        "each kill came while jobs were under way: {under_way:?}"
-    );
+    let amid = under_way.iter().filter(|jobs| **jobs >= DEVICES / 10).count();
+    assert!(amid > under_way.len() / 2, "there was something to lose: {under_way:?}");
     eprintln!("jobs under way at the kills: {under_way:?}; {:?}", began.elapsed());
     for job in &jobs {
         check_rollout(&process, &job.rollout);
@@ -171,38 +169,53 @@ async fn connect(process: &Process, id: &str, token: &str) -> Link {
     Link::open(process.mqtt, id, token).await.unwrap()
 }
 
+fn notices(id: &str) -> String {
+    format!("$aws/things/{id}/jobs/notify-next")
+}
+
+/// Connects as a device for the first time, subscribes to notices, and tells its version.
+async fn introduce(process: &Process, id: &str, token: &str) -> Link {
+    let mut link = connect(process, id, token).await;
+    assert!(!link.is_resumed);
+    link.subscribe(&notices(id)).await.unwrap();
+    let state = json!({ "state": { "reported": { "version": "1.0.0" } } });
+    link.publish(&format!("state/{id}/update"), &state).await.unwrap();
+    link
+}
+
+/// Connects as a device that has a session, and subscribes to nothing.
+async fn resume(process: &Process, id: &str, token: &str) -> Link {
+    let link = connect(process, id, token).await;
+    assert!(link.is_resumed, "{id}: the server has kept the session");
+    link
+}
+
+/// Waits for a notice that names a job.
+async fn hear_of(job: &str, id: &str, link: &mut Link) {
+    let heard = link.message().await.unwrap();
+    assert_eq!((heard.topic, &heard.payload["execution"]["jobId"]), (notices(id), &json!(job)));
+}
+
 #[test]
 fn a_session_and_its_subscriptions_outlive_a_kill() {
     let mut process = Process::start();
     let token = token(&process);
-    let notices = "$aws/things/lasting/jobs/notify-next";
     block_on(async {
-        let mut link = connect(&process, "lasting", &token).await;
-        assert!(!link.is_resumed);
-        link.subscribe(notices).await.unwrap();
-        let state = json!({ "state": { "reported": { "version": "1.0.0" } } });
-        link.publish("state/lasting/update", &state).await.unwrap();
+        drop(introduce(&process, "away", &token).await);
+        let _link = introduce(&process, "lasting", &token).await;
         // An answer that left is durable: nothing may be left to write when the server dies.
         process.kill();
         process.start_again();
-        let mut link = connect(&process, "lasting", &token).await;
-        assert!(link.is_resumed, "the server has kept the session");
-        let while_here = publish(&process, "1.1.0", DEADLINE);
-        let heard = link.message().await.unwrap();
-        assert_eq!(
-            (heard.topic.as_str(), &heard.payload["execution"]["jobId"]),
-            (notices, &json!(while_here))
-        );
+        let mut link = resume(&process, "lasting", &token).await;
+        let job = publish(&process, "1.1.0", DEADLINE);
+        hear_of(&job, "lasting", &mut link).await;
         process.kill();
         process.start_again();
-        let mut link = connect(&process, "lasting", &token).await;
-        assert!(link.is_resumed, "also a second time");
-        let heard = link.message().await.unwrap();
-        assert_eq!(
-            heard.payload["execution"]["jobId"],
-            json!(while_here),
-            "what it may have missed comes again"
-        );
+        let mut link = resume(&process, "lasting", &token).await;
+        // It may have missed the notice, which comes again.
+        hear_of(&job, "lasting", &mut link).await;
+        let mut link = resume(&process, "away", &token).await;
+        hear_of(&job, "away", &mut link).await;
     });
 }
 
