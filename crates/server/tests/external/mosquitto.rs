@@ -9,7 +9,7 @@ use crate::broker::{Broker, Kind};
 use crate::client::{Client, PATIENCE};
 use crate::stage::{PRODUCT, Stage, VERSION, external};
 
-use updraft_server::protocols::mqtt::external::config::{Applications, Sharing};
+use updraft_server::protocols::mqtt::external::config::{Applications, Contract, ExternalConfig, Sharing};
 
 /// Devices of the flow in which the broker is killed.
 const FLEET: usize = 12;
@@ -32,6 +32,7 @@ fn the_nine_steps_of_the_pattern_hold_over_mosquitto() {
     let broker = Broker::start(Kind::Mosquitto, &names(1));
     let mut config = external(&broker);
     config.shared = Sharing::Required;
+    config.contracts = vec![Contract::Replica];
     let stage = Stage::new(config);
     let digest = stage.add_release();
     // Before the pattern begins: the device reports what it is.
@@ -60,15 +61,24 @@ fn the_nine_steps_of_the_pattern_hold_over_mosquitto() {
 }
 
 #[test]
+fn what_must_be_shared_is_tried_on_topics_of_things_as_well_and_refused_where_they_are_not() {
+    if !Kind::Mosquitto.is_present() {
+        return;
+    }
+    let broker = Broker::start(Kind::Mosquitto, &names(1));
+    // It shares `state/…`, and delivers nothing of `$aws/…` to the same kind of subscription.
+    let refused = Stage::open(ExternalConfig { shared: Sharing::Required, ..external(&broker) });
+    let Err(error) = refused else { panic!("it started") };
+    assert!(error.to_string().contains("delivers nothing"), "{error}");
+}
+
+#[test]
 fn a_device_cannot_ask_for_software_where_nobody_is_taken_for_an_application() {
     if !Kind::Mosquitto.is_present() {
         return;
     }
     let broker = Broker::start(Kind::Mosquitto, &names(1));
-    let stage = Stage::new(updraft_server::protocols::mqtt::external::config::ExternalConfig {
-        applications: Applications::None,
-        ..external(&broker)
-    });
+    let stage = Stage::new(ExternalConfig { applications: Applications::None, ..external(&broker) });
     let device = Client::connect(broker.port, "sensor-1", &["state/sensor-1/#"]);
     let wish = json!({ "state": { "desired": { "softwareURL": "https://a/b" } } });
     let (topic, answer) = device.ask("state/sensor-1/update", &wish);

@@ -9,7 +9,7 @@ use serde_json::json;
 use updraft_server::listen::shutdown;
 use updraft_server::protocols::mqtt::door::{Effects, Handler, Identity, Message, NotTaken, Occasion};
 use updraft_server::protocols::mqtt::external::External;
-use updraft_server::protocols::mqtt::external::config::{ExternalConfig, Sharing};
+use updraft_server::protocols::mqtt::external::config::{Contract, ExternalConfig, Sharing};
 
 use crate::broker::{Broker, Kind};
 use crate::client::{Client, PATIENCE};
@@ -56,7 +56,8 @@ fn two_servers_share_the_work_and_each_request_is_answered_once() {
     }
     let broker = Broker::start(Kind::Mosquitto, &["sensor-1".to_owned()]);
     on_runtime(async {
-        let config = ExternalConfig { shared: Sharing::Required, ..external(&broker) };
+        let contracts = vec![Contract::Replica];
+        let config = ExternalConfig { shared: Sharing::Required, contracts, ..external(&broker) };
         let (trigger, stop) = shutdown::shutdown();
         let mut running = Vec::new();
         let mut counts = Vec::new();

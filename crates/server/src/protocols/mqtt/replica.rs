@@ -65,7 +65,10 @@ impl<S: Store> Desk<'_, S> {
     fn update(&mut self, payload: &[u8]) -> Result<Effects, Error> {
         let request = match hear::read(self.who, payload) {
             Ok(request) => request,
-            Err(refused) => return Ok(self.rejected(Topic::UpdateReply(Verdict::Rejected), &refused, None)),
+            Err(refused) => {
+                let token = hear::token(payload);
+                return Ok(self.rejected(Topic::UpdateReply(Verdict::Rejected), &refused, token));
+            }
         };
         let token = request.token.clone();
         if let Err(refused) = self.check(&request)? {

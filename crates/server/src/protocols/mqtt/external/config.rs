@@ -45,6 +45,11 @@ pub enum Contract {
     Shadow,
 }
 
+impl Contract {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Replica, Self::Jobs, Self::Shadow];
+}
+
 /// Who is taken for an application. The broker says what was published and not by whom.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]

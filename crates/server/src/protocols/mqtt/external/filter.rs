@@ -30,8 +30,29 @@ pub(super) enum Subscription {
     Plain,
 }
 
+/// How the server hears devices on the topics of each contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Subscriptions {
+    /// On `state/…`.
+    pub(super) state: Subscription,
+    /// On `$aws/things/…`.
+    pub(super) things: Subscription,
+}
+
+impl Subscriptions {
+    /// Each message goes to this server.
+    pub(super) const PLAIN: Self = Self { state: Subscription::Plain, things: Subscription::Plain };
+
+    pub(super) fn of(self, contract: Contract) -> Subscription {
+        match contract {
+            Contract::Replica => self.state,
+            Contract::Jobs | Contract::Shadow => self.things,
+        }
+    }
+}
+
 /// The filters of what devices ask, each message matching one at most.
-pub(super) fn requests(config: &ExternalConfig, subscription: Subscription) -> Vec<String> {
+pub(super) fn requests(config: &ExternalConfig, subscriptions: Subscriptions) -> Vec<String> {
     let of = |contract: Contract| -> &'static [&'static str] {
         match contract {
             Contract::Replica => &REPLICA,
@@ -39,14 +60,12 @@ pub(super) fn requests(config: &ExternalConfig, subscription: Subscription) -> V
             Contract::Shadow => &SHADOW,
         }
     };
-    let spoken = [Contract::Replica, Contract::Jobs, Contract::Shadow].into_iter();
-    let filters = spoken.filter(|contract| config.speaks(*contract)).flat_map(|contract| of(contract).iter());
-    filters
-        .map(|filter| match subscription {
-            Subscription::Shared => format!("$share/{}/{filter}", config.share_group),
-            Subscription::Plain => (*filter).to_owned(),
-        })
-        .collect()
+    let written = |contract: Contract, filter: &str| match subscriptions.of(contract) {
+        Subscription::Shared => format!("$share/{}/{filter}", config.share_group),
+        Subscription::Plain => filter.to_owned(),
+    };
+    let spoken = Contract::ALL.into_iter().filter(|contract| config.speaks(*contract));
+    spoken.flat_map(|contract| of(contract).iter().map(move |filter| written(contract, filter))).collect()
 }
 
 /// Whether a message may leave: one of a contract that is not spoken may be the broker's own business, and some brokers
@@ -110,7 +129,7 @@ mod tests {
 
     #[test]
     fn each_request_matches_one_filter_and_is_heard_once() {
-        let all = requests(&ExternalConfig::default(), Subscription::Plain);
+        let all = requests(&ExternalConfig::default(), Subscriptions::PLAIN);
         let device = Identity::Device { id: "cam-1".parse().unwrap(), product: None };
         for topic in ASKED {
             assert!(may_publish(&device, topic), "{topic}");
@@ -120,7 +139,7 @@ mod tests {
 
     #[test]
     fn the_server_never_hears_itself() {
-        let all = requests(&ExternalConfig::default(), Subscription::Plain);
+        let all = requests(&ExternalConfig::default(), Subscriptions::PLAIN);
         for topic in SAID {
             assert!(!all.iter().any(|filter| matches(filter, topic)), "{topic}");
         }
@@ -129,7 +148,7 @@ mod tests {
     #[test]
     fn what_is_not_spoken_is_neither_heard_nor_said() {
         let replica = config(&[Contract::Replica]);
-        assert_eq!(requests(&replica, Subscription::Plain), REPLICA);
+        assert_eq!(requests(&replica, Subscriptions::PLAIN), REPLICA);
         for topic in SAID {
             assert_eq!(carries(&replica, topic), topic.starts_with("state/"), "{topic}");
             assert!(carries(&ExternalConfig::default(), topic), "{topic}");
@@ -143,7 +162,7 @@ mod tests {
     fn a_shared_subscription_names_its_group() {
         let config = ExternalConfig { share_group: "ota".into(), ..config(&[Contract::Replica]) };
         assert_eq!(
-            requests(&config, Subscription::Shared),
+            requests(&config, Subscriptions { state: Subscription::Shared, ..Subscriptions::PLAIN }),
             ["$share/ota/state/+/update", "$share/ota/state/+/get"]
         );
     }

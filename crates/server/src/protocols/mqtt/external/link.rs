@@ -82,8 +82,8 @@ async fn open(
     heard: &mpsc::Sender<Heard>,
     number: u64,
 ) -> Result<(Connection, Vec<String>), Unsubscribed> {
-    let subscription = external.subscription().await?;
-    let filters = filter::requests(&external.config, subscription);
+    let subscriptions = external.subscription().await?;
+    let filters = filter::requests(&external.config, subscriptions);
     let open = async {
         let mut connection = Connection::open(&external.config, &external.client_id).await?;
         let take = |client: &AsyncClient, message| pass_on(heard, client, message);
@@ -92,7 +92,7 @@ async fn open(
     };
     let connection = open.await.map_err(Unsubscribed::Link)?;
     external.up.send_replace(Some(Up { client: connection.client.clone(), number }));
-    tracing::info!(client_id = external.client_id, ?subscription, "connected to the MQTT broker");
+    tracing::info!(client_id = external.client_id, ?subscriptions, "connected to the MQTT broker");
     Ok((connection, filters))
 }
 

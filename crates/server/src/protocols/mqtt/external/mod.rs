@@ -23,9 +23,9 @@ mod speaker;
 
 use super::door::{Bus, Handler, Message};
 use crate::listen::Shutdown;
-use config::{ExternalConfig, Sharing};
+use config::{Contract, ExternalConfig, Sharing};
 pub use connection::LinkError;
-use filter::Subscription;
+use filter::{Subscription, Subscriptions};
 use presence::Presence;
 use say::Up;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -60,7 +60,7 @@ pub struct External {
     config: ExternalConfig,
     client_id: String,
     /// How to subscribe, once that is known.
-    subscription: OnceLock<Subscription>,
+    subscription: OnceLock<Subscriptions>,
     outbound: mpsc::Sender<Message>,
     /// Taken by [`External::run`].
     waiting: Mutex<Option<mpsc::Receiver<Message>>>,
@@ -124,10 +124,13 @@ impl External {
         self.up.borrow().is_some()
     }
 
-    /// Whether servers share the work; `None` as long as that is not known.
+    /// Whether servers share the work of all contracts; `None` as long as that is not known.
     #[must_use]
     pub fn is_shared(&self) -> Option<bool> {
-        self.subscription.get().map(|subscription| *subscription == Subscription::Shared)
+        let is_shared =
+            |subscriptions: &Subscriptions, contract| subscriptions.of(contract) == Subscription::Shared;
+        let spoken = || Contract::ALL.into_iter().filter(|contract| self.config.speaks(*contract));
+        self.subscription.get().map(|known| spoken().all(|contract| is_shared(known, contract)))
     }
 
     /// Carries messages until the shutdown is asked for and what was heard is answered. Runs once.
@@ -149,24 +152,38 @@ impl External {
     }
 
     /// How to subscribe; tried out the first time.
-    async fn subscription(&self) -> Result<Subscription, Unsubscribed> {
+    async fn subscription(&self) -> Result<Subscriptions, Unsubscribed> {
         if let Some(known) = self.subscription.get() {
             return Ok(*known);
         }
-        if self.config.shared == Sharing::Never {
-            return Ok(*self.subscription.get_or_init(|| Subscription::Plain));
+        let mut found = Subscriptions::PLAIN;
+        if self.config.shared != Sharing::Never {
+            if self.config.speaks(Contract::Replica) {
+                found.state = self.try_sharing(probe::TOPIC).await?;
+            }
+            // Not every broker that shares ordinary topics shares those that begin with a dollar sign.
+            if self.config.speaks(Contract::Jobs) || self.config.speaks(Contract::Shadow) {
+                found.things = self.try_sharing(probe::THINGS_TOPIC).await?;
+            }
         }
+        Ok(*self.subscription.get_or_init(|| found))
+    }
+
+    /// Tries whether the broker shares what is published below a topic.
+    async fn try_sharing(&self, topic: &str) -> Result<Subscription, Unsubscribed> {
         let salt = random().map_err(|_| Unsubscribed::Link(LinkError::Silent))?;
-        let finding = probe::probe(&self.config, &self.client_id, &salt).await.map_err(Unsubscribed::Link)?;
+        let finding =
+            probe::probe(&self.config, &self.client_id, topic, &salt).await.map_err(Unsubscribed::Link)?;
         let why = finding.sentence();
         let decided = probe::decide(self.config.shared, finding).ok_or(Unsubscribed::NotShared(why))?;
         match decided {
-            Subscription::Shared => tracing::info!("{why}: servers share the work"),
+            Subscription::Shared => tracing::info!(topic, "{why}: servers share the work"),
             Subscription::Plain => tracing::warn!(
+                topic,
                 "{why}: this must be the ONLY server at it, or each message is handled by every one"
             ),
         }
-        Ok(*self.subscription.get_or_init(|| decided))
+        Ok(decided)
     }
 
     /// Sends an answer, as soon as there is a place for it.

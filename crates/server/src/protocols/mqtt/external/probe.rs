@@ -20,7 +20,9 @@ const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(5);
 /// How long a message may be late, or come twice, after the last has come that must.
 const GRACE_TIME: Duration = Duration::from_millis(500);
 /// What the topics of probes begin with: the server must be allowed to publish and subscribe below it.
-const TOPIC: &str = "updraft/probe";
+pub(super) const TOPIC: &str = "updraft/probe";
+/// The same, of probes for topics of things.
+pub(super) const THINGS_TOPIC: &str = "$aws/things/updraft-probe";
 
 /// What was found out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,8 +51,8 @@ impl Finding {
             Self::Repeats => "the broker delivers messages to shared subscriptions more than once",
             Self::NotGranted => "the broker grants no shared subscription",
             Self::NotAllowed => {
-                "the broker does not let the server publish and subscribe below updraft/probe/, so shared subscriptions \
-                 cannot be tried"
+                "the broker does not let the server publish and subscribe below updraft/probe/ and \
+                 $aws/things/updraft-probe/, so shared subscriptions cannot be tried"
             }
         }
     }
@@ -87,16 +89,17 @@ pub(super) fn decide(sharing: Sharing, finding: Finding) -> Option<Subscription>
     }
 }
 
-/// Tries it. `salt` makes its topics different from those of any other probe.
+/// Tries it below a topic. `salt` makes the topics different from those of any other probe.
 pub(super) async fn probe(
     config: &ExternalConfig,
     client_id: &str,
+    topic: &str,
     salt: &str,
 ) -> Result<Finding, LinkError> {
     let mut first = Connection::open(config, &format!("{client_id}-probe-1")).await?;
     let mut second = Connection::open(config, &format!("{client_id}-probe-2")).await?;
-    let shared = [format!("$share/probe-{salt}/{TOPIC}/{salt}/shared/+")];
-    let plain = [format!("{TOPIC}/{salt}/plain")];
+    let shared = [format!("$share/probe-{salt}/{topic}/{salt}/shared/+")];
+    let plain = [format!("{topic}/{salt}/plain")];
     let nothing = |_: &AsyncClient, _: Publish| Ok(());
     let granted = [
         first.subscribe(&plain, nothing).await,
@@ -111,7 +114,7 @@ pub(super) async fn probe(
             Err(error) => return Err(error),
         }
     }
-    let mut topics: Vec<_> = (0..MESSAGES).map(|number| format!("{TOPIC}/{salt}/shared/{number}")).collect();
+    let mut topics: Vec<_> = (0..MESSAGES).map(|number| format!("{topic}/{salt}/shared/{number}")).collect();
     topics.extend(plain);
     for topic in topics {
         // Refused only where the connection has ended by itself, which is about to be read.

@@ -151,6 +151,9 @@ fn each_refusal_says_why_and_changes_nothing() {
         assert_eq!(published.len(), 1, "{published:?}");
     }
     assert_eq!(stage.missed("d"), None);
+    let wish = WISH.replace("{\"state\"", "{\"clientToken\":\"t\",\"state\"");
+    let published = stage.replica(&device("d"), "d", Topic::Update, &wish);
+    assert_eq!(of(&published, "update/rejected")["clientToken"], "t");
     let published = stage.replica(&device("e"), "e", Topic::Get, r#"{"clientToken":"t"}"#);
     let rejected = of(&published, "get/rejected");
     assert_eq!((&rejected["code"], &rejected["clientToken"]), (&json!(404), &json!("t")));
