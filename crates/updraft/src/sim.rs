@@ -11,10 +11,10 @@ use crate::error::Error;
 use crate::output;
 
 const HELP: &str = "\
-The devices check in, download what they are offered, check it, and report the new version. They need a token of their
-product: `updraft token create --product P`. Without --rate each device comes when the server asks it to. An open
-loop: latency counts from when a check-in was due. With an mqtts URL each device has a connection of its own, speaks the
-state replica, and comes when the server pushes. Point it only at a server that is yours.";
+The devices check in, download what they are offered, check it, and report the new version. They need a token of their \
+product: `updraft token create --product P`. Without --rate each device comes when the server asks it to. An open loop: \
+latency counts from when a check-in was due. With an mqtts URL each device has a connection of its own, speaks the state \
+replica, and comes when the server pushes. Point it only at a server that is yours.";
 
 /// Options of `updraft sim`.
 #[derive(Debug, clap::Args)]

@@ -71,11 +71,9 @@ impl Connection {
         connect.username = Some(self.device.as_str().into());
         connect.password = Some(Bytes::copy_from_slice(token.as_bytes()));
         self.send(&Packet::Connect(connect)).await?;
-        match self.next().await? {
-            Packet::Connack(connack) if connack.code == ConnectReturnCode::Accepted => {}
-            other => {
-                return Err(LoadError::Answer(format!("the server does not let the device in: {other:?}")));
-            }
+        let answer = self.next().await?;
+        if !matches!(&answer, Packet::Connack(connack) if connack.code == ConnectReturnCode::Accepted) {
+            return Err(LoadError::Answer(format!("the server does not let the device in: {answer:?}")));
         }
         let topics = [
             Topic::Delta,

@@ -46,9 +46,9 @@ const ROLLOUT_TIME_PER_DEVICE: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 const HELP: &str = "\
-Shows a server on its embedded default, simulated devices, and six real agents with A/B slots on disk: two check in
-over HTTP, two speak the state replica over MQTT, two AWS IoT Jobs over MQTT. One rollout brings 1.0.0 to all of them, a
-second one 1.1.0, which does not become healthy on one agent of each kind: it falls back by itself, and the server tells.
+Shows a server on its embedded default, simulated devices, and six real agents with A/B slots on disk: two check in over \
+HTTP, two speak the state replica over MQTT, two AWS IoT Jobs over MQTT. One rollout brings 1.0.0 to all of them, a second \
+one 1.1.0, which does not become healthy on one agent of each kind: it falls back by itself, and the server tells.
 Without --exit the server stays up afterwards, to be looked at with the other verbs, until Ctrl-C.";
 
 /// Options of `updraft demo`.
