@@ -57,9 +57,11 @@ impl Client {
         };
         let mut client = Self { number, stream, input: Vec::new() };
         client.write(&wire::connect(name, door.password.as_deref())).await?;
-        match client.next().await? {
-            Packet::Connack(true) => Ok(client),
-            other => Err(std::io::Error::other(format!("{name} was not let in: {other:?}"))),
+        let answer = client.next().await?;
+        if matches!(answer, Packet::Connack(true)) {
+            Ok(client)
+        } else {
+            Err(std::io::Error::other(format!("{name} was not let in: {answer:?}")))
         }
     }
 

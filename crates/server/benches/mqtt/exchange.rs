@@ -51,7 +51,7 @@ async fn ask_until(client: &mut Client, question: Question, end: Instant) -> std
                 Packet::Publish { topic, pid } => {
                     is_answered |= topic == answer;
                     if topic.ends_with("/rejected") {
-                        return Err(std::io::Error::other(format!("{topic}")));
+                        return Err(std::io::Error::other(topic));
                     }
                     // Leaves with the next question.
                     out.extend(pid.into_iter().flat_map(wire::puback));
