@@ -1,6 +1,6 @@
 //! The check-in over MQTT 3.1.1: a connection that stays open, on which the same words are said and answered.
 //!
-//! [`line`] holds the connection on a thread of its own and knows of topics, requests and hints; [`replica`] and [`jobs`]
+//! [`mod@line`] holds the connection on a thread of its own and knows of topics, requests and hints; [`replica`] and [`jobs`]
 //! say a check-in's words in the two contracts. What the server pushes is only ever a hint: the agent then asks, so that
 //! a message that was lost, doubled or late changes nothing.
 //!
