@@ -10,7 +10,7 @@ use crate::jobs::token;
 use crate::process::Process;
 use crate::worker::{Crowd, Worker, World};
 
-const DEVICES: usize = 5_000;
+const DEVICES: usize = 10_000;
 /// Open files that each side needs beside its connections.
 const OTHER_FILES: u64 = 200;
 /// Most memory of the server, in KiB: what it takes by itself, and some for each connection.
