@@ -39,7 +39,7 @@ use updraft_core::store::StoreError;
 
 /// Page cache of the fleet's connection, in KiB. With the operating system's cache behind it a larger one gains little,
 /// and it counts towards the server's resident memory.
-const FLEET_CACHE_KIB: u32 = 32 * 1024;
+const FLEET_CACHE_KIB: u32 = 8 * 1024;
 /// Page cache of each other connection, in KiB: lists are short.
 const SIDE_CACHE_KIB: u32 = 4 * 1024;
 /// How long a writer waits for another one. Writers here hold the database for milliseconds; a migration or a
