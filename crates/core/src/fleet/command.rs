@@ -93,10 +93,23 @@ impl<S: Store> Fleet<S> {
         if self.index.rollouts_count(&new.product) >= ROLLOUTS_MAX {
             return Err(Error::TooMany { product: new.product, what: "rollouts", max: ROLLOUTS_MAX });
         }
+        let work = Work::Release { product: new.product, version: release.version.clone() };
+        Ok(self.begin_rollout(now, new.id, work, new.plan, by))
+    }
+
+    /// Begins a rollout whose parts were checked.
+    pub(super) fn begin_rollout(
+        &mut self,
+        now: Timestamp,
+        id: RolloutId,
+        work: Work,
+        plan: Plan,
+        by: &str,
+    ) -> Rollout {
         let rollout = Rollout {
-            id: new.id,
-            work: Work::Release { product: new.product, version: release.version.clone() },
-            plan: new.plan,
+            id,
+            work,
+            plan,
             state: RolloutState::Running,
             state_since: now,
             state_note: truncated(by).to_owned(),
@@ -105,12 +118,6 @@ impl<S: Store> Fleet<S> {
             retry_before: None,
             retired: None,
         };
-        self.begin_rollout(now, rollout.clone());
-        Ok(rollout)
-    }
-
-    /// Takes up a rollout that was checked.
-    pub(super) fn begin_rollout(&mut self, now: Timestamp, rollout: Rollout) {
         self.batch.appended.rollout_history.push(RolloutEntry {
             rollout: rollout.id.clone(),
             at: now,
@@ -121,7 +128,8 @@ impl<S: Store> Fleet<S> {
         self.batch.rollout_changed(&rollout.id);
         self.generation += 1;
         self.minutes.insert(rollout.id.clone(), Minute::default());
-        self.index.add_rollout(rollout);
+        self.index.add_rollout(rollout.clone());
+        rollout
     }
 
     /// Opens nothing more; what is open goes on. Pausing what is paused changes nothing.

@@ -237,7 +237,7 @@ impl<S: Store> Fleet<S> {
         self.record_effect(now, before, execution, effect);
     }
 
-    /// What the device should do now, if anything. The only place where an execution is opened. Safe to ask twice.
+    /// What the device should do now, if anything; opens the execution that it answers with. Safe to ask twice.
     ///
     /// # Errors
     /// [`Error::UnknownDevice`] if it never described itself; [`Error::Store`].
@@ -257,8 +257,7 @@ impl<S: Store> Fleet<S> {
         }
         match self.select(now, device, &record.executions) {
             Selected::Release(rollout, release) => {
-                let note = format!("offered {} to a device on {}", release.version, device.version);
-                let attempt = self.open_execution(now, record, &rollout, note);
+                let attempt = self.open_update(now, record, &rollout, &release);
                 let downgrade = rollout.plan.downgrade;
                 Ok(Offer::Assigned(Assignment { rollout: rollout.id, attempt, release, downgrade }))
             }
@@ -296,7 +295,20 @@ impl<S: Store> Fleet<S> {
         Some(Offer::Assigned(Assignment { rollout: rollout.id, attempt: open.attempt, release, downgrade }))
     }
 
-    /// Opens an execution, of which nothing is in the way. The attempt.
+    /// Opens the execution of a release, of which nothing is in the way. The attempt.
+    fn open_update(
+        &mut self,
+        now: Timestamp,
+        record: &mut DeviceRecord,
+        rollout: &Rollout,
+        release: &Release,
+    ) -> u32 {
+        let runs = record.device.as_ref().map_or("", |device| device.version.as_str());
+        let note = format!("offered {} to a device on {runs}", release.version);
+        self.open_execution(now, record, rollout, note)
+    }
+
+    /// Opens an execution, of which nothing is in the way: the only place that does. The attempt.
     fn open_execution(
         &mut self,
         now: Timestamp,

@@ -103,19 +103,7 @@ impl<S: Store> Fleet<S> {
             return Err(Error::InvalidTask("there are 10000 tasks, the most there may be; delete old ones"));
         }
         self.check_known(&new.task)?;
-        let rollout = Rollout {
-            id: new.id,
-            work: Work::Task(Arc::new(new.task)),
-            plan: new.plan,
-            state: RolloutState::Running,
-            state_since: now,
-            state_note: truncated(by).to_owned(),
-            created: now,
-            survey: None,
-            retry_before: None,
-            retired: None,
-        };
-        self.begin_rollout(now, rollout.clone());
+        let rollout = self.begin_rollout(now, new.id, Work::Task(Arc::new(new.task)), new.plan, by);
         self.hint_targets(&rollout);
         Ok(rollout)
     }
@@ -235,8 +223,7 @@ impl<S: Store> Fleet<S> {
         if !record.executions.iter().any(Execution::is_open_update)
             && let Selected::Release(rollout, release) = self.select(now, &device, &record.executions)
         {
-            let note = format!("offered {} to a device on {}", release.version, device.version);
-            self.open_execution(now, record, &rollout, note);
+            self.open_update(now, record, &rollout, &release);
         }
         for rollout in self.tasks_due(now, &device, record) {
             let open = record.executions.iter().filter(|one| one.is_task && one.state.is_open());
