@@ -1,0 +1,1 @@
+//! CoAP (RFC 7252): messages, the message layer, block-wise transfer, observe.

@@ -1,0 +1,9 @@
+//! CoAP and LwM2M, both ends, without sockets: bytes and the time go in, bytes and events come out.
+//!
+//! Deliberately absent: clocks, sockets, DTLS, random sources, threads, and any async runtime. The caller brings datagrams,
+//! the moment, and a seed; so the same code runs in the server, in the agent, in an RTOS-like program and in the simulator.
+
+pub mod coap;
+pub mod moment;
+
+pub use moment::Moment;
