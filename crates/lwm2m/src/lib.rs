@@ -5,5 +5,9 @@
 
 pub mod coap;
 pub mod moment;
+pub mod path;
+pub mod value;
 
 pub use moment::Moment;
+pub use path::Path;
+pub use value::{Entry, Kind, Value};
