@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
+use crate::authority::Authority;
+
 /// How long a broker may take to answer.
 const START_TIME_MAX: Duration = Duration::from_secs(20);
 /// How often another port is tried: someone else may take one between its choice and its use.
@@ -72,24 +74,46 @@ impl Kind {
 pub(crate) struct Broker {
     kind: Kind,
     folder: TempDir,
+    /// Where devices connect, without TLS.
     pub(crate) port: u16,
+    /// Where the server connects by TLS, and shows a certificate.
+    pub(crate) tls_port: Option<u16>,
     child: Child,
 }
 
 impl Broker {
     /// Starts one. Each of `devices` and the application `shop` have [`PASSWORD`] as well.
     pub(crate) fn start(kind: Kind, devices: &[String]) -> Self {
+        Self::start_in(kind, tempfile::tempdir().unwrap(), devices, false)
+    }
+
+    /// Starts one that shows a certificate for `host` to whoever shows one of the authority's. With NATS devices must, too.
+    pub(crate) fn start_with_tls(kind: Kind, devices: &[String], ca: &Authority, host: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let own = ca.broker(host);
+        fs::copy(ca.certificate(), folder.path().join("ca.pem")).unwrap();
+        fs::copy(own.certificate, folder.path().join("own.pem")).unwrap();
+        fs::copy(own.key, folder.path().join("own.key")).unwrap();
+        Self::start_in(kind, folder, devices, true)
+    }
+
+    fn start_in(kind: Kind, folder: TempDir, devices: &[String], has_tls: bool) -> Self {
         if kind == Kind::Mosquitto {
             write_users(folder.path(), devices);
+            write_rules(folder.path(), SERVER);
         }
         for _ in 0..PORTS_MAX {
-            let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-            if let Some(child) = start(kind, folder.path(), port) {
-                return Self { kind, folder, port, child };
+            let (port, tls_port) = (free_port(), has_tls.then(free_port));
+            if let Some(child) = start(kind, folder.path(), port, tls_port) {
+                return Self { kind, folder, port, tls_port, child };
             }
         }
         panic!("{kind:?} did not start: {}", log(folder.path()));
+    }
+
+    /// From the next start on, the server's user has this name.
+    pub(crate) fn rename_server(&self, name: &str) {
+        write_rules(self.folder.path(), name);
     }
 
     /// Ends it as a power cut would.
@@ -100,7 +124,7 @@ impl Broker {
 
     /// Starts it again on the same port, after [`Broker::kill`].
     pub(crate) fn restart(&mut self) {
-        let child = start(self.kind, self.folder.path(), self.port);
+        let child = start(self.kind, self.folder.path(), self.port, self.tls_port);
         self.child = child.unwrap_or_else(|| panic!("{:?}: {}", self.kind, log(self.folder.path())));
     }
 
@@ -120,9 +144,13 @@ impl Drop for Broker {
     }
 }
 
-fn start(kind: Kind, folder: &Path, port: u16) -> Option<Child> {
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+fn start(kind: Kind, folder: &Path, port: u16, tls_port: Option<u16>) -> Option<Child> {
     let file = folder.join("broker.conf");
-    fs::write(&file, configuration(kind, folder, port)).unwrap();
+    fs::write(&file, configuration(kind, folder, port, tls_port)).unwrap();
     let output = fs::File::options().create(true).append(true).open(folder.join("broker.log")).unwrap();
     let mut child = Command::new(kind.path().unwrap())
         .arg("-c")
@@ -134,6 +162,8 @@ fn start(kind: Kind, folder: &Path, port: u16) -> Option<Child> {
         .unwrap();
     let end = Instant::now() + START_TIME_MAX;
     while Instant::now() < end && child.try_wait().unwrap().is_none() {
+        // Mosquitto opens the port without TLS last; NATS has one.
+        let port = if kind == Kind::Nats { tls_port.unwrap_or(port) } else { port };
         if TcpStream::connect(("127.0.0.1", port)).is_ok() {
             return Some(child);
         }
@@ -144,23 +174,46 @@ fn start(kind: Kind, folder: &Path, port: u16) -> Option<Child> {
     None
 }
 
-fn configuration(kind: Kind, folder: &Path, port: u16) -> String {
+fn configuration(kind: Kind, folder: &Path, port: u16, tls_port: Option<u16>) -> String {
     let folder = folder.display();
     match kind {
-        Kind::Mosquitto => format!(
-            "listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {folder}/users\nacl_file {folder}/rules\n\
-             message_size_limit 131072\npersistence false\n"
-        ),
-        Kind::Nats => format!(
-            "host: 127.0.0.1\nport: -1\nserver_name: test\njetstream {{ store_dir: \"{folder}/jetstream\" }}\n\
-             mqtt {{ host: 127.0.0.1, port: {port} }}\n"
-        ),
+        Kind::Mosquitto => {
+            let tls = tls_port.map(|port| {
+                format!(
+                    "listener {port} 127.0.0.1\ncafile {folder}/ca.pem\ncertfile {folder}/own.pem\n\
+                     keyfile {folder}/own.key\nrequire_certificate true\nuse_identity_as_username true\n"
+                )
+            });
+            format!(
+                "{}listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {folder}/users\n\
+                 acl_file {folder}/rules\nmessage_size_limit 131072\npersistence false\n",
+                tls.unwrap_or_default()
+            )
+        }
+        Kind::Nats => {
+            let tls = tls_port.map(|_| {
+                format!(
+                    "tls {{ ca_file: \"{folder}/ca.pem\", cert_file: \"{folder}/own.pem\", \
+                     key_file: \"{folder}/own.key\", verify: true }}"
+                )
+            });
+            format!(
+                "host: 127.0.0.1\nport: -1\nserver_name: test\n\
+                 jetstream {{ store_dir: \"{folder}/jetstream\" }}\n\
+                 mqtt {{ host: 127.0.0.1, port: {}\n {} }}\n",
+                tls_port.unwrap_or(port),
+                tls.unwrap_or_default()
+            )
+        }
     }
 }
 
+fn write_rules(folder: &Path, server: &str) {
+    fs::write(folder.join("rules"), RULES.replace(&format!("user {SERVER}"), &format!("user {server}")))
+        .unwrap();
+}
+
 fn write_users(folder: &Path, devices: &[String]) {
-    let rules = folder.join("rules");
-    fs::write(&rules, RULES).unwrap();
     let users = folder.join("users");
     let names = [SERVER, "shop"].into_iter().chain(devices.iter().map(String::as_str));
     let lines: String = names.map(|name| format!("{name}:{PASSWORD}\n")).collect();

@@ -6,9 +6,11 @@
 #![cfg(unix)]
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod authority;
 mod broker;
 mod client;
 mod mosquitto;
 mod nats;
 mod share;
 mod stage;
+mod tls;

@@ -13,7 +13,7 @@ use updraft_server::protocols::mqtt::external::config::{Contract, ExternalConfig
 
 use crate::broker::{Broker, Kind};
 use crate::client::{Client, PATIENCE};
-use crate::stage::external;
+use crate::stage::{external, on_runtime};
 
 /// Requests that are shared.
 const REQUESTS: usize = 60;
@@ -38,15 +38,6 @@ impl Handler for Counting {
     async fn subscribed(&self, _: &Identity, _: &str, _: Occasion) -> Vec<Message> {
         unreachable!("nobody can tell a client of a broker who subscribes")
     }
-}
-
-fn on_runtime(test: impl Future<Output = ()>) {
-    tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap()
-        .block_on(test);
 }
 
 #[test]

@@ -30,6 +30,11 @@ pub(crate) fn external(broker: &Broker) -> ExternalConfig {
     }
 }
 
+/// Runs what waits, to its end.
+pub(crate) fn on_runtime<T>(test: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap().block_on(test)
+}
+
 pub(crate) struct Stage {
     folder: TempDir,
     pub(crate) addresses: Addresses,

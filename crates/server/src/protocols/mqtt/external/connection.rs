@@ -1,6 +1,7 @@
 //! One connection to the broker, driven by a task of its own, so that it answers pings whatever its user is doing.
 
 use super::config::ExternalConfig;
+use super::trust;
 use crate::protocols::mqtt::endpoint::limits::PACKET_BYTES_MAX;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet, Publish, SubscribeReasonCode};
 use rumqttc::{
@@ -57,6 +58,24 @@ pub enum LinkError {
     /// The connection could not be made, or was lost.
     #[error("the connection to the broker was lost or could not be made")]
     Lost(#[source] Box<ConnectionError>),
+    /// The broker and the server do not trust each other by TLS.
+    #[error("{advice}")]
+    Tls {
+        /// Why, and what to do.
+        advice: String,
+        /// What was said.
+        #[source]
+        source: Box<ConnectionError>,
+    },
+    /// The broker hung up before it let the server in, and did not say why.
+    #[error("the broker hung up before it let the server in: {hint}")]
+    HungUp {
+        /// What may be missing.
+        hint: &'static str,
+        /// How it hung up.
+        #[source]
+        source: Box<ConnectionError>,
+    },
     /// The broker does not answer.
     #[error("the broker does not answer")]
     Silent,
@@ -114,7 +133,8 @@ impl Connection {
                 }
             }
         };
-        timeout(CONNECT_TIME_MAX, let_in).await.map_err(|_| LinkError::Silent)??;
+        let let_in = timeout(CONNECT_TIME_MAX, let_in).await.map_err(|_| LinkError::Silent)?;
+        let_in.map_err(|error| trust::explain(error, config))?;
         Ok(connection)
     }
 

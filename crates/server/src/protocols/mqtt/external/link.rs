@@ -57,6 +57,7 @@ pub(super) async fn keep(
         failures = if began.elapsed() >= STEADY_TIME { 1 } else { failures + 1 };
         let pause = pause(failures, share());
         log(&lost, pause);
+        external.set_trouble(Some(lost.to_string()));
         tokio::select! {
             () = shutdown.asked() => return,
             () = tokio::time::sleep(pause) => {}
@@ -91,6 +92,7 @@ async fn open(
         Ok(connection)
     };
     let connection = open.await.map_err(Unsubscribed::Link)?;
+    external.set_trouble(None);
     external.up.send_replace(Some(Up { client: connection.client.clone(), number }));
     tracing::info!(client_id = external.client_id, ?subscriptions, "connected to the MQTT broker");
     Ok((connection, filters))

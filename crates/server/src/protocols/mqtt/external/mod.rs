@@ -20,6 +20,7 @@ mod presence;
 mod probe;
 mod say;
 mod speaker;
+mod trust;
 
 use super::door::{Bus, Handler, Message};
 use crate::listen::Shutdown;
@@ -65,6 +66,8 @@ pub struct External {
     /// Taken by [`External::run`].
     waiting: Mutex<Option<mpsc::Receiver<Message>>>,
     up: watch::Sender<Option<Up>>,
+    /// Why there is no connection, if there is none.
+    trouble: Mutex<Option<String>>,
     presence: Presence,
     lost: AtomicU64,
 }
@@ -88,6 +91,7 @@ impl External {
             outbound,
             waiting: Mutex::new(Some(waiting)),
             up: watch::Sender::new(None),
+            trouble: Mutex::default(),
             presence: Presence::new(config.presence.0),
             lost: AtomicU64::new(0),
         });
@@ -99,6 +103,7 @@ impl External {
                     error = &error as &dyn std::error::Error,
                     "no MQTT broker yet; it is tried on and on"
                 );
+                external.set_trouble(Some(error.to_string()));
             }
             Err(_) => tracing::warn!("no MQTT broker yet; it is tried on and on"),
         }
@@ -122,6 +127,17 @@ impl External {
     #[must_use]
     pub fn is_up(&self) -> bool {
         self.up.borrow().is_some()
+    }
+
+    /// Why there is no connection and what to do about it, since one was last tried; `None` where there is one, or none was
+    /// tried.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn set_trouble(&self, why: Option<String>) {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
     /// Whether servers share the work of all contracts; `None` as long as that is not known.
@@ -201,9 +217,11 @@ impl External {
 }
 
 /// Why there is no subscription.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
 enum Unsubscribed {
+    #[error(transparent)]
     Link(LinkError),
+    #[error("{0}")]
     NotShared(&'static str),
 }
 
