@@ -7,7 +7,7 @@ use crate::rollout::{Deadlines, Rollout};
 use crate::state::{ExecutionState, FailureReason, StateKind, Step};
 use crate::time::Timestamp;
 use crate::version::Version;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// How often the same offer is made to a device that says nothing of it and whose version stays the same. Each offer
 /// may cost a whole download, often on a metered link.
@@ -64,6 +64,8 @@ pub struct Execution {
     pub earlier_failures: u32,
     /// How many earlier attempts timed out.
     pub earlier_timeouts: u32,
+    /// The attempts that an operator took out of sight. Their history stays.
+    pub retired: BTreeSet<u32>,
 }
 
 /// What a device noted on an attempt, by name.
@@ -138,6 +140,7 @@ impl Execution {
             step_deadline: None,
             earlier_failures: before.map_or(0, |before| before.earlier_failures) + ended(StateKind::Failed),
             earlier_timeouts: before.map_or(0, |before| before.earlier_timeouts) + ended(StateKind::TimedOut),
+            retired: before.map_or_else(BTreeSet::new, |before| before.retired.clone()),
         }
     }
 

@@ -393,6 +393,7 @@ impl Rollout {
             ExecutionState::Succeeded => self.release().is_some(),
             ExecutionState::Rejected
             | ExecutionState::Canceled
+            | ExecutionState::Removed
             | ExecutionState::Queued
             | ExecutionState::InProgress(_) => false,
         };

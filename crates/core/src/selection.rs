@@ -7,7 +7,7 @@ use crate::policy::Facts;
 use crate::position::position;
 use crate::release::Release;
 use crate::rollout::{Downgrade, Rollout};
-use crate::state::Tally;
+use crate::state::{ExecutionState, Tally};
 use crate::time::Timestamp;
 use crate::version::Version;
 
@@ -77,6 +77,10 @@ fn check_prior(case: &Case<'_>) -> Option<Obstacle> {
     let prior = case.prior?;
     if case.release.is_some_and(|release| case.installed == Some(&release.version)) {
         // It runs what the attempt was for: how that ended says nothing more.
+        return None;
+    }
+    if prior.state == ExecutionState::Removed {
+        // It left and is meant again: what it was taken from is before it once more.
         return None;
     }
     if prior.state.is_open() {

@@ -110,6 +110,8 @@ pub enum ExecutionState {
     Rejected,
     /// Ended by the rollout's end or an operator.
     Canceled,
+    /// The device left the groups that the rollout is for.
+    Removed,
 }
 
 /// An execution's state without its particulars: what is counted.
@@ -136,11 +138,13 @@ pub enum StateKind {
     Rejected,
     /// See [`ExecutionState::Canceled`].
     Canceled,
+    /// See [`ExecutionState::Removed`].
+    Removed,
 }
 
 impl StateKind {
     /// All of them, in the order of a good life.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Queued,
         Self::Downloading,
         Self::Downloaded,
@@ -151,6 +155,7 @@ impl StateKind {
         Self::TimedOut,
         Self::Rejected,
         Self::Canceled,
+        Self::Removed,
     ];
 
     /// Whether an execution counted here is still open.
@@ -173,6 +178,7 @@ impl StateKind {
             Self::TimedOut => "timed_out",
             Self::Rejected => "rejected",
             Self::Canceled => "canceled",
+            Self::Removed => "removed",
         }
     }
 }
@@ -198,6 +204,7 @@ impl ExecutionState {
             Self::TimedOut => StateKind::TimedOut,
             Self::Rejected => StateKind::Rejected,
             Self::Canceled => StateKind::Canceled,
+            Self::Removed => StateKind::Removed,
         }
     }
 
@@ -217,7 +224,8 @@ impl ExecutionState {
             | Self::Succeeded
             | Self::TimedOut
             | Self::Rejected
-            | Self::Canceled => None,
+            | Self::Canceled
+            | Self::Removed => None,
         }
     }
 
@@ -230,7 +238,8 @@ impl ExecutionState {
             | Self::Failed(_)
             | Self::TimedOut
             | Self::Rejected
-            | Self::Canceled => None,
+            | Self::Canceled
+            | Self::Removed => None,
         }
     }
 }

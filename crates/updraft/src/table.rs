@@ -54,7 +54,7 @@ pub fn tone_of_state(state: &str) -> Tone {
     match state {
         "succeeded" | "completed" => Tone::Good,
         "failed" | "timed_out" | "aborted" => Tone::Bad,
-        "paused" | "rejected" | "canceled" => Tone::Warning,
+        "paused" | "rejected" | "canceled" | "removed" => Tone::Warning,
         _ => Tone::Plain,
     }
 }

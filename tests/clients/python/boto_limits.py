@@ -38,7 +38,12 @@ same((seen["status"], seen["executionNumber"]), ("FAILED", 2), "the last attempt
 same(seen["statusDetails"]["detailsMap"], {"why": "no power"}, "what the device noted")
 line = iot.list_job_executions_for_job(jobId="retried", status="FAILED")["executionSummaries"][0]
 same(line["jobExecutionSummary"]["retryAttempt"], 1, "which retry it was")
+first = iot.describe_job_execution(jobId="retried", thingName=device, executionNumber=1)["execution"]
+same((first["status"], first["executionNumber"]), ("FAILED", 1), "an earlier attempt")
+refused("ResourceNotFoundException", 404, iot.describe_job_execution, jobId="retried", thingName=device, executionNumber=3)
+iot.delete_job_execution(jobId="retried", thingName=device, executionNumber=1)
 refused("ResourceNotFoundException", 404, iot.describe_job_execution, jobId="retried", thingName=device, executionNumber=1)
+same(part("retried")["executionNumber"], 2, "the other attempt stays in sight")
 
 # One of one has failed, and half is too many: the job cancels itself, and the other device is spared.
 stop = {"failureType": "FAILED", "action": "CANCEL", "thresholdPercentage": 50.0, "minNumberOfExecutedThings": 1}

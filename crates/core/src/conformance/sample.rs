@@ -76,6 +76,7 @@ pub(super) fn execution(rollout: &str, device: &str, state: ExecutionState) -> E
         step_deadline: None,
         earlier_failures: 1,
         earlier_timeouts: 0,
+        retired: [1].into(),
     }
 }
 
@@ -100,7 +101,12 @@ pub(super) fn states() -> Vec<ExecutionState> {
     states.extend(steps.map(ExecutionState::InProgress));
     states.push(ExecutionState::Succeeded);
     states.extend(reasons.map(ExecutionState::Failed));
-    states.extend([ExecutionState::TimedOut, ExecutionState::Rejected, ExecutionState::Canceled]);
+    states.extend([
+        ExecutionState::TimedOut,
+        ExecutionState::Rejected,
+        ExecutionState::Canceled,
+        ExecutionState::Removed,
+    ]);
     states
 }
 

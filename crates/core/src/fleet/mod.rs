@@ -3,6 +3,7 @@
 //! Works in batches: [`Fleet::load`] what a batch touches, any number of verbs and commands, then [`Fleet::commit`]
 //! once; only then may answers leave. A verb for a device that was not loaded loads it.
 
+mod attempt;
 mod batch;
 mod catalogue;
 mod command;
@@ -24,6 +25,7 @@ use crate::state::{ExecutionState, FailureReason, Step, Tally};
 use crate::store::{DeviceRecord, Store, StoreError};
 use crate::time::Timestamp;
 use crate::version::Version;
+pub use attempt::{Answer, AnswerRefused, Cancel, Retire};
 use batch::Batch;
 use catalogue::Index;
 pub use command::{NOTE_BYTES_MAX, NewRollout, RELEASES_MAX, ROLLOUTS_MAX};
@@ -32,7 +34,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 pub use survey::SURVEY_SLICE;
 use survey::Surveys;
-pub use task::{Answer, AnswerRefused, Cancel, NewTask, Pending, TASKS_MAX};
+pub use task::{NewTask, Pending, TASKS_MAX};
 
 /// Most executions that one tick ends: what is left over is ended by the next.
 pub const CLOSED_PER_TICK_MAX: usize = 256;
@@ -204,6 +206,7 @@ impl<S: Store> Fleet<S> {
         if let Some(description) = &report.description {
             if describe(now, device, description, &mut record.device) {
                 self.batch.device_changed(device);
+                self.leave_groups(now, record);
             }
         } else if record.device.is_none() {
             return Err(Error::UnknownDevice(device.clone()));

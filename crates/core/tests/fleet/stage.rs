@@ -92,6 +92,20 @@ impl Stage {
         self.check_in(device, runs, None, None)
     }
 
+    /// The device says which group it is in, and nothing of what it does.
+    pub(crate) fn in_group(&mut self, device: &str, group: &str) {
+        let pairs = [("id", device), ("product", PRODUCT), ("version", "1.0.0"), ("group", group)];
+        let description = Description {
+            product: PRODUCT.parse().unwrap(),
+            version: "1.0.0".to_owned(),
+            boot: Some(1),
+            attributes: attributes(&pairs),
+        };
+        let report = Report { description: Some(description), progress: None };
+        self.fleet.report(self.now, &device.parse().unwrap(), &report).unwrap();
+        self.fleet.commit().unwrap();
+    }
+
     fn check_in(
         &mut self,
         device: &str,

@@ -3,7 +3,7 @@
 use crate::stage::{PRODUCT, Stage};
 use std::time::Duration;
 use updraft_core::execution::StepTimer;
-use updraft_core::fleet::{Answer, AnswerRefused, Cancel, Error, NewTask};
+use updraft_core::fleet::{Answer, AnswerRefused, Cancel, Error, NewTask, Retire};
 use updraft_core::id::{DeviceId, RolloutId};
 use updraft_core::report::Word;
 use updraft_core::rollout::{AbortCriterion, AbortReach, BadEnd, Plan, RolloutState};
@@ -45,6 +45,10 @@ impl Stage {
         for device in devices {
             self.native(device, "1.0.0", 1, None);
         }
+    }
+
+    fn stands(&mut self, device: &str, rollout: &RolloutId) -> ExecutionState {
+        self.fleet.execution(&id(device), rollout).unwrap().unwrap().state
     }
 
     fn start(&mut self, task: Task, change: impl FnOnce(&mut Plan)) -> Result<RolloutId, Error> {
@@ -121,6 +125,85 @@ fn a_group_that_goes_on_takes_in_who_comes_later() {
     stage.start(group, |_| ()).unwrap();
     stage.knows(&["late"]);
     assert_eq!(stage.pending("late").len(), 1);
+}
+
+fn of_group(name: &str, group: &str) -> Task {
+    Task {
+        devices: [].into(),
+        groups: [group.parse().unwrap()].into(),
+        membership: Membership::Continuous,
+        ..task(name, &[])
+    }
+}
+
+#[test]
+fn who_leaves_the_group_of_a_task_has_it_no_longer_whatever_it_had_begun() {
+    for begins in [false, true] {
+        let mut stage = Stage::new();
+        stage.in_group("a", "porch");
+        let rollout = stage.start(of_group("all", "porch"), |_| ()).unwrap();
+        stage.pending("a");
+        if begins {
+            stage.says("a", &rollout, &answer(Word::Downloading)).unwrap();
+        }
+        stage.fleet.take_hints();
+        stage.in_group("a", "cellar");
+        assert_eq!(stage.stands("a", &rollout), ExecutionState::Removed);
+        assert!(stage.fleet.take_hints().contains(&id("a")), "whoever shows the device its list is told");
+        assert_eq!(stage.pending("a"), []);
+        assert!(matches!(stage.says("a", &rollout, &answer(Word::Succeeded)), Err(AnswerRefused::State(_))));
+    }
+}
+
+#[test]
+fn who_comes_back_to_the_group_begins_anew() {
+    let mut stage = Stage::new();
+    stage.in_group("a", "porch");
+    let rollout = stage.start(of_group("all", "porch"), |_| ()).unwrap();
+    stage.pending("a");
+    stage.in_group("a", "cellar");
+    stage.in_group("a", "porch");
+    assert_eq!(stage.pending("a").len(), 1);
+    let execution = stage.fleet.execution(&id("a"), &rollout).unwrap().unwrap();
+    assert_eq!((execution.attempt, execution.state), (2, ExecutionState::Queued));
+}
+
+#[test]
+fn leaving_touches_neither_what_has_ended_nor_what_names_the_device() {
+    let mut stage = Stage::new();
+    stage.in_group("a", "porch");
+    let ended = stage.start(of_group("ended", "porch"), |_| ()).unwrap();
+    let mut both = of_group("both", "porch");
+    both.devices.insert(id("a"));
+    let named = stage.start(both, |_| ()).unwrap();
+    stage.pending("a");
+    stage.says("a", &ended, &answer(Word::Succeeded)).unwrap();
+    stage.in_group("a", "cellar");
+    assert_eq!(stage.stands("a", &ended), ExecutionState::Succeeded);
+    assert_eq!(stage.stands("a", &named), ExecutionState::Queued);
+}
+
+#[test]
+fn one_attempt_is_taken_out_of_sight_while_open_only_by_force() {
+    let mut stage = Stage::new();
+    stage.knows(&["a"]);
+    let rollout = stage.start(task("reboot", &["a"]), |plan| plan.retry.after_failure_max = Some(1)).unwrap();
+    stage.pending("a");
+    stage.says("a", &rollout, &answer(Word::Failed(FailureReason::InstallFailed))).unwrap();
+    stage.now = stage.now.plus(Duration::from_secs(86_400));
+    stage.pending("a");
+    let mut retire = |attempt, force| {
+        let retire = Retire { attempt, force, by: "a test".to_owned() };
+        stage.fleet.retire_execution(stage.now, &id("a"), &rollout, &retire).unwrap()
+    };
+    assert!(matches!(retire(3, true), Err(AnswerRefused::Unknown)), "there is no such attempt yet");
+    assert!(matches!(retire(0, true), Err(AnswerRefused::Unknown)));
+    assert!(matches!(retire(2, false), Err(AnswerRefused::State(_))), "it is open");
+    assert_eq!(retire(1, false).unwrap().state, ExecutionState::Queued, "the earlier one has ended");
+    assert!(matches!(retire(1, false), Err(AnswerRefused::Unknown)), "what is out of sight is not there");
+    let ended = retire(2, true).unwrap();
+    assert_eq!((ended.state, ended.retired), (ExecutionState::Canceled, [1, 2].into()));
+    assert_eq!(stage.pending("a"), []);
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use updraft_core::execution::Execution;
+use updraft_core::execution::{Execution, HistoryEntry};
 use updraft_core::id::{DeviceId, GroupName, RolloutId};
 use updraft_core::state::Tally;
 use updraft_core::store::StoreError;
@@ -22,6 +22,9 @@ use crate::protocols::mqtt::door::{Bus, Handler, Identity, Message, NotTaken};
 use crate::protocols::mqtt::gate::Certificates;
 use crate::protocols::mqtt::topic::may_publish;
 use crate::store::Views;
+
+/// Most lines of one attempt's history that are read: a state is entered once, and there are eleven; late words follow.
+const ATTEMPT_LINES_MAX: usize = 100;
 
 /// The routes.
 pub(super) fn router(doors: Doors) -> axum::Router {
@@ -120,8 +123,12 @@ impl Lists {
 }
 
 impl Books for Lists {
-    fn members(&self, group: GroupName, limit: usize) -> Found<'_, Vec<DeviceId>> {
-        self.read(move |views| views.members(&group, limit))
+    fn members(&self, group: GroupName, after: Option<DeviceId>, limit: usize) -> Found<'_, Vec<DeviceId>> {
+        self.read(move |views| views.members(&group, after.as_ref(), limit))
+    }
+
+    fn attempt(&self, device: DeviceId, rollout: RolloutId, attempt: u32) -> Found<'_, Vec<HistoryEntry>> {
+        self.read(move |views| views.attempt(&device, &rollout, attempt, ATTEMPT_LINES_MAX))
     }
 
     fn executions(

@@ -48,7 +48,8 @@ pub(super) const EXECUTION: &str = "execution.rollout, execution.device, executi
      execution.state, execution.reason, execution.from_version, execution.boot, execution.offers, \
      execution.downloads, execution.percent, execution.detail, execution.opened, execution.changed, \
      execution.deadline, execution.unchanged_seen, execution.late, execution.revision, execution.details, \
-     execution.started, execution.step_deadline, execution.earlier_failures, execution.earlier_timeouts";
+     execution.started, execution.step_deadline, execution.earlier_failures, execution.earlier_timeouts, \
+     execution.retired";
 
 pub(super) fn execution(row: &Row<'_>) -> rusqlite::Result<Execution> {
     Ok(Execution {
@@ -74,6 +75,7 @@ pub(super) fn execution(row: &Row<'_>) -> rusqlite::Result<Execution> {
         step_deadline: optional_time(row, 20)?,
         earlier_failures: row.get(21)?,
         earlier_timeouts: row.get(22)?,
+        retired: json(row, 23)?,
     })
 }
 
@@ -211,6 +213,7 @@ fn state(row: &Row<'_>, index: usize) -> rusqlite::Result<ExecutionState> {
         StateKind::TimedOut => ExecutionState::TimedOut,
         StateKind::Rejected => ExecutionState::Rejected,
         StateKind::Canceled => ExecutionState::Canceled,
+        StateKind::Removed => ExecutionState::Removed,
     })
 }
 

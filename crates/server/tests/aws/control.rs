@@ -215,8 +215,38 @@ fn a_devices_part_is_described_canceled_and_deleted() {
     part("d-2").is(404, "ResourceNotFoundException");
     let listed = operator.done("GET", "/jobs/j/things?status=CANCELED", &Value::Null);
     assert_eq!(listed["executionSummaries"].as_array().unwrap().len(), 1, "what is deleted is not listed");
+    delete("?force=true").is(404, "ResourceNotFoundException");
+    operator.done("DELETE", "/things/d-1/jobs/j/executionNumber/1", &Value::Null);
+    part("d-1").is(404, "ResourceNotFoundException");
+    assert_eq!(operator.describe("j")["jobProcessDetails"]["numberOfCanceledThings"], 2, "history counts on");
     operator.ask("GET", "/things/d-9/jobs", &Value::Null).is(404, "ResourceNotFoundException");
     operator.ask("GET", "/things/d-9/jobs/j", &Value::Null).is(404, "ResourceNotFoundException");
+}
+
+#[test]
+fn a_continuous_job_lists_members_before_they_ask_and_says_who_was_removed() {
+    let operator = Operator::new();
+    operator.stage.device("d-2", json!({ "group": "porch" }));
+    let first = operator.stage.device("d-1", json!({ "group": "porch" }));
+    operator.stage.device("d-3", json!({ "group": "cellar" }));
+    let porch = json!(["arn:aws:iot:eu-central-1:000000000000:thinggroup/porch"]);
+    let job = json!({ "targets": porch, "document": "{}", "targetSelection": "CONTINUOUS" });
+    operator.done("PUT", "/jobs/always", &job);
+    let listed = |query: &str| -> Vec<(String, String)> {
+        let body = operator.done("GET", &format!("/jobs/always/things{query}"), &Value::Null);
+        let lines = body["executionSummaries"].as_array().unwrap().clone();
+        let name = |line: &Value| line["thingArn"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
+        let status = |line: &Value| line["jobExecutionSummary"]["status"].as_str().unwrap().to_owned();
+        lines.iter().map(|line| (name(line), status(line))).collect()
+    };
+    let pair = |name: &str, status: &str| (name.to_owned(), status.to_owned());
+    assert_eq!(listed(""), [pair("d-1", "QUEUED"), pair("d-2", "QUEUED")]);
+    operator.stage.ask(At::Devices, &first, "GET", "/things/d-1/jobs", b"");
+    operator.stage.device("d-1", json!({ "group": "cellar" }));
+    assert_eq!(listed(""), [pair("d-1", "REMOVED"), pair("d-2", "QUEUED")]);
+    assert_eq!(listed("?status=REMOVED"), [pair("d-1", "REMOVED")]);
+    let counts = operator.describe("always")["jobProcessDetails"].clone();
+    assert_eq!(counts["numberOfRemovedThings"], 1);
 }
 
 #[test]
@@ -293,5 +323,5 @@ fn a_continuous_job_is_for_devices_that_join_its_group_later_and_a_snapshot_is_n
     assert_eq!(moved.status, 200);
     assert_eq!(queued(), ["always"]);
     let listed = operator.done("GET", "/jobs/always/things", &Value::Null);
-    assert_eq!(listed["executionSummaries"].as_array().unwrap().len(), 1, "those that have asked");
+    assert_eq!(listed["executionSummaries"].as_array().unwrap().len(), 2, "who has asked, and who has not");
 }

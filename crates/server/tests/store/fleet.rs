@@ -77,6 +77,7 @@ pub(crate) fn execution(rollout: &str, device: &str, state: ExecutionState) -> E
         step_deadline: None,
         earlier_failures: 0,
         earlier_timeouts: 0,
+        retired: [].into(),
     }
 }
 

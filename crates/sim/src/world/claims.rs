@@ -50,6 +50,7 @@ pub(super) fn check(
         ExecutionState::TimedOut => truth.count("timed out"),
         ExecutionState::Rejected => truth.count("rejected"),
         ExecutionState::Canceled => truth.count("canceled"),
+        ExecutionState::Removed => truth.count("removed"),
         ExecutionState::Queued | ExecutionState::InProgress(_) => {}
     }
 }

@@ -100,6 +100,7 @@ fn may_retry(rollout: &Rollout, prior: Prior, clock: Timestamp) -> bool {
         ExecutionState::Failed(_)
         | ExecutionState::Rejected
         | ExecutionState::Canceled
+        | ExecutionState::Removed
         | ExecutionState::Queued
         | ExecutionState::InProgress(_) => false,
     };

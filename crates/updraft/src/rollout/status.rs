@@ -15,7 +15,7 @@ use crate::when;
 /// Width of the longest bar, in characters.
 const BAR_WIDTH: u64 = 40;
 /// The ten states, in the order of a good life.
-const STATES: [&str; 10] = [
+const STATES: [&str; 11] = [
     "queued",
     "downloading",
     "downloaded",
@@ -26,6 +26,7 @@ const STATES: [&str; 10] = [
     "timed_out",
     "rejected",
     "canceled",
+    "removed",
 ];
 
 /// What to show and how often.

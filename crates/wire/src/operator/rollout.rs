@@ -198,7 +198,7 @@ pub struct Status {
     pub task: Option<String>,
     /// `draft`, `running`, `paused`, `completed` or `aborted`.
     pub state: String,
-    /// Executions per state, all ten states.
+    /// Executions per state, all eleven states.
     pub counts: BTreeMap<String, u64>,
     /// Executions that are open.
     pub in_flight: u64,

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::pin::Pin;
 
-use updraft_core::execution::Execution;
+use updraft_core::execution::{Execution, HistoryEntry};
 use updraft_core::id::{DeviceId, GroupName, RolloutId};
 use updraft_core::state::Tally;
 
@@ -14,8 +14,11 @@ pub type Found<'a, T> = Pin<Box<dyn Future<Output = Result<T, Failure>> + Send +
 
 /// What is written down.
 pub trait Books: Send + Sync + 'static {
-    /// Devices that are in a group, at most `limit`, by ID.
-    fn members(&self, group: GroupName, limit: usize) -> Found<'_, Vec<DeviceId>>;
+    /// Devices that are in a group and come after `after`, at most `limit`, by ID.
+    fn members(&self, group: GroupName, after: Option<DeviceId>, limit: usize) -> Found<'_, Vec<DeviceId>>;
+
+    /// What happened to one attempt of a device, from its beginning.
+    fn attempt(&self, device: DeviceId, rollout: RolloutId, attempt: u32) -> Found<'_, Vec<HistoryEntry>>;
 
     /// Executions of a rollout whose devices come after `after`, at most `limit`, by device.
     fn executions(

@@ -77,6 +77,7 @@ CREATE TABLE execution (
     step_deadline  INTEGER,
     earlier_failures INTEGER NOT NULL,
     earlier_timeouts INTEGER NOT NULL,
+    retired        TEXT    NOT NULL,
     open           INTEGER NOT NULL
         GENERATED ALWAYS AS (state IN ('queued', 'downloading', 'downloaded', 'installing', 'rebooting')) VIRTUAL,
     PRIMARY KEY (device, rollout),

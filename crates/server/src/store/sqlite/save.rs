@@ -158,9 +158,10 @@ pub(super) fn executions(connection: &Connection, executions: &[Execution]) -> r
     let mut put = connection.prepare_cached(
         "INSERT INTO execution (device, rollout, attempt, state, reason, from_version, boot, offers, downloads,
                                 percent, detail, opened, changed, deadline, unchanged_seen, late, is_task,
-                                revision, details, started, step_deadline, earlier_failures, earlier_timeouts)
+                                revision, details, started, step_deadline, earlier_failures, earlier_timeouts,
+                                retired)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-                 ?22, ?23)
+                 ?22, ?23, ?24)
          ON CONFLICT (device, rollout) DO UPDATE SET attempt = excluded.attempt, state = excluded.state,
              reason = excluded.reason, from_version = excluded.from_version, boot = excluded.boot,
              offers = excluded.offers, downloads = excluded.downloads, percent = excluded.percent,
@@ -168,7 +169,7 @@ pub(super) fn executions(connection: &Connection, executions: &[Execution]) -> r
              deadline = excluded.deadline, unchanged_seen = excluded.unchanged_seen, late = excluded.late,
              revision = excluded.revision, details = excluded.details, started = excluded.started,
              step_deadline = excluded.step_deadline, earlier_failures = excluded.earlier_failures,
-             earlier_timeouts = excluded.earlier_timeouts",
+             earlier_timeouts = excluded.earlier_timeouts, retired = excluded.retired",
     )?;
     closed.into_iter().chain(open).try_for_each(|execution| put_execution(&mut put, execution))
 }
@@ -197,6 +198,7 @@ fn put_execution(put: &mut CachedStatement<'_>, execution: &Execution) -> rusqli
         step_deadline,
         earlier_failures,
         earlier_timeouts,
+        retired,
     } = execution;
     let (state, reason) = row::words(*state);
     put.execute(params![
@@ -223,6 +225,7 @@ fn put_execution(put: &mut CachedStatement<'_>, execution: &Execution) -> rusqli
         step_deadline.map(Timestamp::as_millis),
         earlier_failures,
         earlier_timeouts,
+        json(retired)?,
     ])?;
     Ok(())
 }

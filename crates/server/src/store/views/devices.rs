@@ -109,6 +109,26 @@ impl Views {
         device_detail(&snapshot, id, history).map_err(failed(operation))
     }
 
+    /// What happened to one attempt of a device, from its beginning; at most `limit` lines.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub fn attempt(
+        &mut self,
+        id: &DeviceId,
+        rollout: &RolloutId,
+        attempt: u32,
+        limit: usize,
+    ) -> Result<Vec<HistoryEntry>, StoreError> {
+        let sql = format!(
+            "SELECT {} FROM history WHERE device = ?1 AND rollout = ?2 AND attempt = ?3 ORDER BY sequence LIMIT ?4",
+            row::HISTORY
+        );
+        let parameters = (id.as_str(), rollout.as_str(), attempt, page(limit));
+        all(&self.connection, &sql, parameters, row::history_entry)
+            .map_err(failed("read an attempt's history"))
+    }
+
     /// How many devices run which version, of one product or of all: by product, the most frequent first, at most
     /// `limit`.
     ///

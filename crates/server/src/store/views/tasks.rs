@@ -14,7 +14,12 @@ impl Views {
     ///
     /// # Errors
     /// [`StoreError`].
-    pub fn members(&mut self, group: &GroupName, limit: usize) -> Result<Vec<DeviceId>, StoreError> {
+    pub fn members(
+        &mut self,
+        group: &GroupName,
+        after: Option<&DeviceId>,
+        limit: usize,
+    ) -> Result<Vec<DeviceId>, StoreError> {
         let sql = format!(
             "SELECT device.id FROM device LEFT JOIN device_document ON device_document.number = device.number
              WHERE device.id > ?2 AND (device.product = ?1 OR json_extract(attributes, '$.{GROUP_ATTRIBUTE}') = ?1)
@@ -23,7 +28,7 @@ impl Views {
         let mut members: Vec<DeviceId> = Vec::new();
         while members.len() < limit {
             let rows = (limit - members.len()).min(PAGE_ROWS_MAX);
-            let after = members.last().map_or("", DeviceId::as_str).to_owned();
+            let after = members.last().or(after).map_or("", DeviceId::as_str).to_owned();
             let found: Vec<DeviceId> =
                 all(&self.connection, &sql, (group.as_str(), after, page(rows)), |row| row::parsed(row, 0))
                     .map_err(failed("list a group's devices"))?;

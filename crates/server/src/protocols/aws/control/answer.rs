@@ -14,7 +14,7 @@ use super::limits;
 /// Most targets that a description shows (AWS IoT Jobs allows as many): a snapshot's groups become devices, and there
 /// may be 10,000 of them.
 pub(super) const TARGETS_SHOWN_MAX: usize = 100;
-/// What the note of an execution begins with that was deleted: nothing shows it, but its history.
+/// What the note of a job begins with that was deleted: nothing shows it, but its history.
 pub(super) const DELETED: &str = "deleted by ";
 
 /// A time as the control plane has it: seconds since 1970, with a fraction.
@@ -49,12 +49,13 @@ pub(super) fn status(state: ExecutionState) -> Status {
         ExecutionState::TimedOut => Status::TimedOut,
         ExecutionState::Rejected => Status::Rejected,
         ExecutionState::Canceled => Status::Canceled,
+        ExecutionState::Removed => Status::Removed,
     }
 }
 
 /// Whether an execution was deleted.
 pub(super) fn is_deleted(execution: &Execution) -> bool {
-    execution.state == ExecutionState::Canceled && execution.detail.starts_with(DELETED)
+    execution.retired.contains(&execution.attempt)
 }
 
 /// How a device stands that is meant and has not asked.
@@ -135,7 +136,7 @@ fn counts(rollout: &Rollout, task: &Task, tally: &Tally) -> Value {
         "numberOfRejectedThings": count(&[StateKind::Rejected]),
         "numberOfTimedOutThings": count(&[StateKind::TimedOut]),
         "numberOfCanceledThings": canceled,
-        "numberOfRemovedThings": 0,
+        "numberOfRemovedThings": count(&[StateKind::Removed]),
     })
 }
 

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
 use serde_json::{Value, json};
-use updraft_core::execution::Execution;
-use updraft_core::fleet::{AnswerRefused, Cancel};
+use updraft_core::execution::{Details, Execution, HistoryEntry};
+use updraft_core::fleet::{AnswerRefused, Cancel, Retire};
 use updraft_core::id::DeviceId;
 use updraft_core::rollout::Rollout;
+use updraft_core::state::ExecutionState;
 use updraft_core::task::Membership;
 use updraft_core::time::Timestamp;
 use updraft_wire::jobs::Status;
@@ -88,9 +89,15 @@ async fn next_of_job(
     let rows = doors.books.executions(rollout.id.clone(), after.clone(), limit).await?;
     let task = rollout.task().ok_or_else(|| Failure::unknown("there is no such job"))?;
     let is_after = |device: &&DeviceId| after.as_ref().is_none_or(|after| *device > after);
-    // Those named and not heard of; a device of a group that has not asked is not known here.
+    // Those named, and those in the groups, also before they ask.
     let named = task.devices.iter().filter(is_after).take(limit).map(|device| (device.clone(), None));
     let mut next: BTreeMap<_, _> = named.collect();
+    if task.membership == Membership::Continuous && rollout.state.offers() {
+        for group in &task.groups {
+            let members = doors.books.members(group.clone(), after.clone(), limit).await?;
+            next.extend(members.into_iter().map(|device| (device, None)));
+        }
+    }
     next.extend(rows.into_iter().map(|execution| (execution.device.clone(), Some(execution))));
     Ok(next.into_iter().take(limit).collect())
 }
@@ -171,7 +178,7 @@ async fn find(doors: &Doors, thing: &str, job: &str) -> Result<Found, Failure> {
     let (device, found) = found.await?;
     let device = device.ok_or_else(unknown)?;
     let is_there = match &found.execution {
-        Some(execution) => !is_deleted(execution),
+        Some(execution) => (1..=execution.attempt).any(|attempt| !execution.retired.contains(&attempt)),
         None => is_meant(&found.rollout, &device),
     };
     if is_there { Ok(found) } else { Err(unknown()) }
@@ -188,22 +195,50 @@ pub(in super::super) async fn describe(
     let number = call.query.read::<u32>("executionNumber")?;
     std::mem::take(&mut call.query).finish()?;
     let Found { now, device, rollout, execution } = find(doors, thing, job).await?;
-    check_number(number, execution.as_ref())?;
+    let execution = match execution {
+        Some(latest) => Some(numbered(doors, latest, number).await?),
+        None if number.is_none_or(|number| number == 1) => None,
+        None => return Err(no_number()),
+    };
     let task = rollout.task().ok_or_else(|| Failure::unknown("there is no such job"))?;
     let region = call.caller.region();
     let shown = answer::execution(region, now, &device, &rollout, task, execution.as_ref());
     Ok(json_answer(&json!({ "execution": shown })))
 }
 
-/// Only the latest attempt can be named: earlier ones are history.
-fn check_number(number: Option<u32>, execution: Option<&Execution>) -> Result<(), Failure> {
-    let latest = execution.map_or(1, |execution| execution.attempt);
-    match number {
-        Some(number) if number != latest => {
-            Err(Failure::unknown(format!("there is no execution {number}; the latest is {latest}")))
-        }
-        Some(_) | None => Ok(()),
+fn no_number() -> Failure {
+    Failure::unknown("there is no execution of this number")
+}
+
+/// The attempt that is meant: the latest in sight, or the one named.
+async fn numbered(doors: &Doors, latest: Execution, number: Option<u32>) -> Result<Execution, Failure> {
+    let in_sight = (1..=latest.attempt).rev().find(|attempt| !latest.retired.contains(attempt));
+    let number = number.or(in_sight).ok_or_else(no_number)?;
+    if latest.retired.contains(&number) || !(1..=latest.attempt).contains(&number) {
+        return Err(no_number());
     }
+    if number == latest.attempt {
+        return Ok(latest);
+    }
+    let lines = doors.books.attempt(latest.device.clone(), latest.rollout.clone(), number).await?;
+    earlier(&latest, &lines).ok_or_else(no_number)
+}
+
+/// An earlier attempt, as far as its history tells: what the device noted on it is not kept.
+fn earlier(latest: &Execution, lines: &[HistoryEntry]) -> Option<Execution> {
+    let (first, last) = (lines.first()?, lines.last()?);
+    let began = lines.iter().find(|line| line.to != ExecutionState::Queued);
+    Some(Execution {
+        attempt: first.attempt,
+        state: last.to,
+        opened: first.at,
+        changed: last.at,
+        started: began.map(|line| line.at),
+        revision: u32::try_from(lines.len()).unwrap_or(u32::MAX),
+        details: Details::new(),
+        step_deadline: None,
+        ..latest.clone()
+    })
 }
 
 /// `PUT /things/{thing}/jobs/{job}/cancel?force=`.
@@ -233,22 +268,32 @@ pub(in super::super) async fn delete(
     let by = admit(&doors, &call)?;
     let force = call.query.flag("force")?;
     std::mem::take(&mut call.query).finish()?;
-    let number = number.parse().map_err(|_| Failure::invalid("executionNumber: a whole number"))?;
-    let found = find(&doors, &thing, &job).await?;
-    check_number(Some(number), found.execution.as_ref())?;
-    let is_open = found.execution.as_ref().is_none_or(|execution| execution.state.is_open());
-    if !is_open {
-        return Err(Failure::invalid(
-            "an execution that has ended is kept as evidence with its job; delete the job to take both out of sight",
-        ));
-    }
-    if !force {
+    let attempt = number.parse().map_err(|_| Failure::invalid("executionNumber: a whole number"))?;
+    let Found { device, rollout, execution, .. } = find(&doors, &thing, &job).await?;
+    let not_ended = || {
         let message = "the execution has not ended; delete it by force, or cancel it";
-        return Err(Failure::new(Exception::InvalidStateTransition, message));
+        Failure::new(Exception::InvalidStateTransition, message)
+    };
+    let was_asked = execution.is_some();
+    match (was_asked, attempt) {
+        (false, 1) if !force => return Err(not_ended()),
+        (false, 1) | (true, _) => {}
+        (false, _) => return Err(no_number()),
     }
-    let by = format!("{}{by}", answer::DELETED);
-    end(&doors, found, Cancel { force: true, revision: None, details: None, by }).await?;
-    Ok(json_answer(&json!({})))
+    let retire = Retire { attempt, force, by: format!("deleted by {by}") };
+    let deleted = doors.engine.command(move |fleet, now| {
+        if !was_asked {
+            // It must be there to be out of sight.
+            fleet.pending(now, &device)?;
+        }
+        fleet.retire_execution(now, &device, &rollout.id, &retire)
+    });
+    match deleted.await? {
+        Ok(_) => Ok(json_answer(&json!({}))),
+        Err(AnswerRefused::State(_)) => Err(not_ended()),
+        Err(AnswerRefused::Unknown) if was_asked => Err(no_number()),
+        Err(refused) => Err(failure(refused)),
+    }
 }
 
 /// Ends an execution. One that the device has not asked for yet is opened first: it must be there to have ended.
@@ -260,21 +305,24 @@ async fn end(doors: &Doors, found: Found, cancel: Cancel) -> Result<(), Failure>
         }
         fleet.cancel_execution(now, &device, &rollout.id, cancel)
     });
-    match ended.await? {
-        Ok(_) => Ok(()),
-        Err(AnswerRefused::Unknown) => Err(Failure::new(
+    ended.await?.map(drop).map_err(failure)
+}
+
+fn failure(refused: AnswerRefused) -> Failure {
+    match refused {
+        AnswerRefused::Unknown => Failure::new(
             Exception::InvalidStateTransition,
             "the job's pace has not come to this device; cancel the job, or try again later",
-        )),
-        Err(AnswerRefused::Revision(at)) => {
+        ),
+        AnswerRefused::Revision(at) => {
             let message = format!("the execution is at version {}", at.revision);
-            Err(Failure::new(Exception::VersionConflict, message))
+            Failure::new(Exception::VersionConflict, message)
         }
-        Err(AnswerRefused::State(at)) => {
+        AnswerRefused::State(at) => {
             let message =
                 format!("the execution is {}; it cannot be canceled so", json!(answer::status(at.state)));
-            Err(Failure::new(Exception::InvalidStateTransition, message))
+            Failure::new(Exception::InvalidStateTransition, message)
         }
-        Err(AnswerRefused::TooManyDetails) => Err(Failure::invalid("statusDetails: at most 10")),
+        AnswerRefused::TooManyDetails => Failure::invalid("statusDetails: at most 10"),
     }
 }

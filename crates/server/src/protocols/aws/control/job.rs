@@ -39,7 +39,7 @@ pub(in super::super) async fn create(
     let Targets { mut devices, groups } = wanted.targets;
     if wanted.membership == Membership::Snapshot {
         for group in &groups {
-            devices.extend(doors.books.members(group.clone(), DEVICES_MAX + 1).await?);
+            devices.extend(doors.books.members(group.clone(), None, DEVICES_MAX + 1).await?);
         }
         if devices.is_empty() {
             return Err(Failure::invalid("targets: no device is in these thing groups"));

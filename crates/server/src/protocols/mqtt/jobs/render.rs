@@ -20,6 +20,7 @@ pub(super) fn status(state: ExecutionState) -> Status {
         ExecutionState::TimedOut => Status::TimedOut,
         ExecutionState::Rejected => Status::Rejected,
         ExecutionState::Canceled => Status::Canceled,
+        ExecutionState::Removed => Status::Removed,
     }
 }
 
