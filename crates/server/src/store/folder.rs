@@ -5,6 +5,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 /// The database's name within the data folder.
 pub const DATABASE_FILE: &str = "updraft.db";
@@ -12,6 +13,12 @@ pub const DATABASE_FILE: &str = "updraft.db";
 pub(super) const LOCK_FILE: &str = "lock";
 /// The database as a backup is taken of it, in the data folder. One at a time; left behind only by a crash.
 pub(super) const SNAPSHOT_FILE: &str = "backup.part";
+
+/// How long the lock is waited for. A process on its way out holds it for moments more, and so does a child that another
+/// thread has just forked, until it runs its own program.
+const LOCK_WAIT_MAX: Duration = Duration::from_millis(500);
+/// How long is waited between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 /// Removes the copy of the database that a backup cut short by a crash left. The folder's lock must be held.
 pub(super) fn sweep(folder: &Path) -> Result<(), OpenError> {
@@ -40,10 +47,16 @@ impl DataLock {
         let mut options = OpenOptions::new();
         options.write(true).create(true).truncate(false).mode(0o600);
         let file = options.open(folder.join(LOCK_FILE)).map_err(failed)?;
-        match file.try_lock() {
-            Ok(()) => Ok(Self { _file: file }),
-            Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
-            Err(TryLockError::Error(source)) => Err(failed(source)),
+        let waiting = Instant::now();
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(Self { _file: file }),
+                Err(TryLockError::WouldBlock) if waiting.elapsed() < LOCK_WAIT_MAX => {
+                    std::thread::sleep(LOCK_PAUSE);
+                }
+                Err(TryLockError::WouldBlock) => return Err(OpenError::InUse(folder.to_owned())),
+                Err(TryLockError::Error(source)) => return Err(failed(source)),
+            }
         }
     }
 }
