@@ -2,4 +2,5 @@
 
 pub mod aws;
 pub mod http;
+pub mod lwm2m;
 pub mod mqtt;
