@@ -128,6 +128,11 @@ impl Broker {
         self.child = child.unwrap_or_else(|| panic!("{:?}: {}", self.kind, log(self.folder.path())));
     }
 
+    /// What it has written down.
+    pub(crate) fn log(&self) -> String {
+        log(self.folder.path())
+    }
+
     /// A file with the server's password.
     pub(crate) fn password_file(&self) -> PathBuf {
         let path = self.folder.path().join("server.password");
@@ -186,7 +191,7 @@ fn configuration(kind: Kind, folder: &Path, port: u16, tls_port: Option<u16>) ->
             });
             format!(
                 "{}listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {folder}/users\n\
-                 acl_file {folder}/rules\nmessage_size_limit 131072\npersistence false\n",
+                 acl_file {folder}/rules\nmessage_size_limit 131072\npersistence false\nlog_type all\n",
                 tls.unwrap_or_default()
             )
         }

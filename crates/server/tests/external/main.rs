@@ -11,6 +11,7 @@ mod broker;
 mod client;
 mod mosquitto;
 mod nats;
+mod pool;
 mod share;
 mod stage;
 mod tls;

@@ -22,8 +22,15 @@ const SILENCE: Duration = Duration::from_secs(1);
 
 /// Answers each request, slowly enough that one alone would hold back the others, and counts.
 #[derive(Default)]
-struct Counting {
+pub(crate) struct Counting {
     taken: AtomicUsize,
+}
+
+impl Counting {
+    /// How many it has taken.
+    pub(crate) fn taken(&self) -> usize {
+        self.taken.load(Ordering::Relaxed)
+    }
 }
 
 impl Handler for Counting {
@@ -80,7 +87,7 @@ fn two_servers_share_the_work_and_each_request_is_answered_once() {
         });
         let expected: Vec<u64> = (0..REQUESTS as u64).collect();
         assert_eq!(answers.await.unwrap(), expected, "each once");
-        let taken: Vec<_> = counts.iter().map(|counting| counting.taken.load(Ordering::Relaxed)).collect();
+        let taken: Vec<_> = counts.iter().map(|counting| counting.taken()).collect();
         assert!(taken.iter().all(|taken| *taken > 0), "both work: {taken:?}");
         trigger.ask();
         for ended in running {
@@ -89,7 +96,8 @@ fn two_servers_share_the_work_and_each_request_is_answered_once() {
     });
 }
 
-async fn await_up(client: &External) {
+/// Waits until all connections are there.
+pub(crate) async fn await_up(client: &External) {
     let up = async {
         while !client.is_up() {
             tokio::time::sleep(Duration::from_millis(10)).await;

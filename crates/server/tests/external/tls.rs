@@ -1,18 +1,16 @@
 //! Over TLS, with certificates from an authority of the operator's own: the server shows one, and so does the broker.
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use bytes::Bytes;
 use serde_json::json;
 use updraft_server::listen::shutdown;
-use updraft_server::protocols::mqtt::door::{Effects, Handler, Identity, Message, NotTaken, Occasion};
 use updraft_server::protocols::mqtt::external::External;
 use updraft_server::protocols::mqtt::external::config::{Contract, ExternalConfig, Sharing};
 
 use crate::authority::{Authority, Certified, Validity};
 use crate::broker::{Broker, Kind, SERVER};
-use crate::client::{Client, PATIENCE};
+use crate::client::Client;
+use crate::share::{Counting, await_up};
 use crate::stage::{PRODUCT, Stage, on_runtime};
 
 /// What the broker's certificate is for, and where it is.
@@ -34,9 +32,7 @@ fn external(broker: &Broker, host: &str, ca: &Authority, own: Option<Certified>)
 
 /// Why there is no connection.
 fn trouble(config: &ExternalConfig) -> String {
-    let said = on_runtime(async { External::open(config).await.unwrap().trouble().unwrap() });
-    eprintln!("{said}");
-    said
+    on_runtime(async { External::open(config).await.unwrap().trouble().unwrap() })
 }
 
 fn described() -> serde_json::Value {
@@ -176,19 +172,6 @@ fn the_server_comes_back_by_tls_after_the_broker_was_killed_and_renewed_files_ar
     stage.stop();
 }
 
-/// Takes nothing.
-struct Deaf;
-
-impl Handler for Deaf {
-    async fn publish(&self, _: &Identity, _: &str, _: Bytes) -> Result<Effects, NotTaken> {
-        Err(NotTaken::Forbidden)
-    }
-
-    async fn subscribed(&self, _: &Identity, _: &str, _: Occasion) -> Vec<Message> {
-        unreachable!("nobody can tell a client of a broker who subscribes")
-    }
-}
-
 #[test]
 fn nats_takes_the_server_by_its_certificate_and_nobody_without_one() {
     if !Kind::Nats.is_present() {
@@ -202,13 +185,8 @@ fn nats_takes_the_server_by_its_certificate_and_nobody_without_one() {
         let client = External::open(&config).await.unwrap();
         assert_eq!((client.trouble(), client.is_shared()), (None, Some(false)), "it was tried by TLS");
         let (trigger, stop) = shutdown::shutdown();
-        let running = tokio::spawn(client.clone().run(Arc::new(Deaf), stop));
-        let up = async {
-            while !client.is_up() {
-                tokio::time::sleep(Duration::from_millis(10)).await;
-            }
-        };
-        tokio::time::timeout(PATIENCE, up).await.unwrap();
+        let running = tokio::spawn(client.clone().run(Arc::new(Counting::default()), stop));
+        await_up(&client).await;
         trigger.ask();
         running.await.unwrap();
     });

@@ -18,6 +18,10 @@ const KEEP_ALIVE_MAX: Duration = Duration::from_secs(1_200);
 const PRESENCE_MAX: Duration = Duration::from_secs(7 * 86_400);
 /// Longest client ID, in bytes. AWS IoT Core takes 128, and the probe adds to it.
 const CLIENT_ID_BYTES_MAX: usize = 100;
+/// Most connections: with AWS IoT Core's 100 publishes a second on each, some thousands of answers.
+const CONNECTIONS_MAX: usize = 64;
+/// Highest limit of publishes: a connection does no more anyhow.
+const PUBLISHES_PER_SECOND_MAX: u32 = 100_000;
 /// Longest name of a share group, in bytes.
 const SHARE_GROUP_BYTES_MAX: usize = 64;
 
@@ -77,8 +81,12 @@ pub struct ExternalConfig {
     pub certificate: Option<PathBuf>,
     /// The key to `certificate`, as a PEM file.
     pub key: Option<PathBuf>,
-    /// The client ID, different for each server; drawn at random unless given.
+    /// The client ID, different for each server; drawn at random unless given. Connections after the first add a number.
     pub client_id: Option<String>,
+    /// How many connections, over which devices are spread.
+    pub connections: usize,
+    /// Most messages that one connection publishes in a second; as many as can be unless given.
+    pub publishes_per_second: Option<u32>,
     /// Whether several servers share the work.
     pub shared: Sharing,
     /// The name under which servers share: the same for all that share a fleet.
@@ -103,6 +111,8 @@ impl Default for ExternalConfig {
             certificate: None,
             key: None,
             client_id: None,
+            connections: 1,
+            publishes_per_second: None,
             shared: Sharing::Preferred,
             share_group: "updraft".to_owned(),
             keep_alive: Interval(Duration::from_secs(30)),
@@ -141,6 +151,12 @@ impl ExternalConfig {
             |text: &str, max: usize| (1..=max).contains(&text.len()) && text.bytes().all(is_plain_byte);
         if self.client_id.as_ref().is_some_and(|id| !is_id(id, CLIENT_ID_BYTES_MAX)) {
             return wrong("client_id must be 1 to 100 of A-Z a-z 0-9 . _ : -");
+        }
+        if !(1..=CONNECTIONS_MAX).contains(&self.connections) {
+            return wrong("connections must be between 1 and 64");
+        }
+        if self.publishes_per_second.is_some_and(|most| !(1..=PUBLISHES_PER_SECOND_MAX).contains(&most)) {
+            return wrong("publishes_per_second must be between 1 and 100000; without it there is no limit");
         }
         if !is_id(&self.share_group, SHARE_GROUP_BYTES_MAX) {
             return wrong("share_group must be 1 to 64 of A-Z a-z 0-9 . _ : -");
@@ -248,6 +264,10 @@ mod tests {
             ("password_file = \"p\"", "needs a username"),
             ("client_id = \"\"", "client_id"),
             ("client_id = \"a/b\"", "client_id"),
+            ("connections = 0", "connections"),
+            ("connections = 65", "connections"),
+            ("publishes_per_second = 0", "publishes_per_second"),
+            ("publishes_per_second = 100001", "publishes_per_second"),
             ("share_group = \"+\"", "share_group"),
             ("share_group = \"\"", "share_group"),
             ("keep_alive = \"1s\"", "keep_alive"),

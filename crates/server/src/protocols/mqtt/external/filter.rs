@@ -4,6 +4,7 @@
 //! publishes there itself and would hear each of its own answers.
 
 use super::config::{Contract, ExternalConfig};
+use super::lane::Place;
 
 const REPLICA: [&str; 2] = ["state/+/update", "state/+/get"];
 const JOBS: [&str; 4] = [
@@ -51,8 +52,8 @@ impl Subscriptions {
     }
 }
 
-/// The filters of what devices ask, each message matching one at most.
-pub(super) fn requests(config: &ExternalConfig, subscriptions: Subscriptions) -> Vec<String> {
+/// The filters of what devices ask on one of the connections, each message matching one at most.
+pub(super) fn requests(config: &ExternalConfig, subscriptions: Subscriptions, place: Place) -> Vec<String> {
     let of = |contract: Contract| -> &'static [&'static str] {
         match contract {
             Contract::Replica => &REPLICA,
@@ -64,7 +65,15 @@ pub(super) fn requests(config: &ExternalConfig, subscriptions: Subscriptions) ->
         Subscription::Shared => format!("$share/{}/{filter}", config.share_group),
         Subscription::Plain => filter.to_owned(),
     };
-    let spoken = Contract::ALL.into_iter().filter(|contract| config.speaks(*contract));
+    let is_heard = |contract: &Contract| {
+        config.speaks(*contract)
+            && match (place, subscriptions.of(*contract)) {
+                (Place::First, Subscription::Shared | Subscription::Plain)
+                | (Place::Further, Subscription::Shared) => true,
+                (Place::Further, Subscription::Plain) => false,
+            }
+    };
+    let spoken = Contract::ALL.into_iter().filter(is_heard);
     spoken.flat_map(|contract| of(contract).iter().map(move |filter| written(contract, filter))).collect()
 }
 
@@ -129,7 +138,7 @@ mod tests {
 
     #[test]
     fn each_request_matches_one_filter_and_is_heard_once() {
-        let all = requests(&ExternalConfig::default(), Subscriptions::PLAIN);
+        let all = requests(&ExternalConfig::default(), Subscriptions::PLAIN, Place::First);
         let device = Identity::Device { id: "cam-1".parse().unwrap(), product: None };
         for topic in ASKED {
             assert!(may_publish(&device, topic), "{topic}");
@@ -139,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_server_never_hears_itself() {
-        let all = requests(&ExternalConfig::default(), Subscriptions::PLAIN);
+        let all = requests(&ExternalConfig::default(), Subscriptions::PLAIN, Place::First);
         for topic in SAID {
             assert!(!all.iter().any(|filter| matches(filter, topic)), "{topic}");
         }
@@ -148,7 +157,7 @@ mod tests {
     #[test]
     fn what_is_not_spoken_is_neither_heard_nor_said() {
         let replica = config(&[Contract::Replica]);
-        assert_eq!(requests(&replica, Subscriptions::PLAIN), REPLICA);
+        assert_eq!(requests(&replica, Subscriptions::PLAIN, Place::First), REPLICA);
         for topic in SAID {
             assert_eq!(carries(&replica, topic), topic.starts_with("state/"), "{topic}");
             assert!(carries(&ExternalConfig::default(), topic), "{topic}");
@@ -162,8 +171,22 @@ mod tests {
     fn a_shared_subscription_names_its_group() {
         let config = ExternalConfig { share_group: "ota".into(), ..config(&[Contract::Replica]) };
         assert_eq!(
-            requests(&config, Subscriptions { state: Subscription::Shared, ..Subscriptions::PLAIN }),
+            requests(&config, STATE_SHARED, Place::First),
             ["$share/ota/state/+/update", "$share/ota/state/+/get"]
         );
+    }
+
+    /// As with mosquitto.
+    const STATE_SHARED: Subscriptions =
+        Subscriptions { state: Subscription::Shared, things: Subscription::Plain };
+
+    #[test]
+    fn further_connections_hear_what_is_shared_and_nothing_else() {
+        let config = ExternalConfig::default();
+        let first = requests(&config, STATE_SHARED, Place::First);
+        let further = requests(&config, STATE_SHARED, Place::Further);
+        assert_eq!(further, ["$share/updraft/state/+/update", "$share/updraft/state/+/get"]);
+        assert_eq!(first.len(), REPLICA.len() + JOBS.len() + SHADOW.len());
+        assert!(requests(&config, Subscriptions::PLAIN, Place::Further).is_empty());
     }
 }

@@ -3,6 +3,7 @@
 use super::connection::{Connection, LinkError, Said};
 use super::filter;
 use super::hear::{self, Heard};
+use super::lane::Lane;
 use super::say::Up;
 use super::{External, Unsubscribed};
 use crate::listen::Shutdown;
@@ -25,9 +26,10 @@ const LEAVE_TIME_MAX: Duration = Duration::from_secs(10);
 const LEAVE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Keeps a connection until the shutdown is asked for. `worked` says when all that was heard is done, once `heard` is
-/// dropped.
+/// dropped by all.
 pub(super) async fn keep(
     external: &External,
+    lane: &Lane,
     heard: mpsc::Sender<Heard>,
     worked: watch::Receiver<bool>,
     shutdown: Shutdown,
@@ -38,7 +40,7 @@ pub(super) async fn keep(
         number += 1;
         let opened = tokio::select! {
             () = shutdown.asked() => return,
-            opened = open(external, &heard, number) => opened,
+            opened = open(external, lane, &heard, number) => opened,
         };
         let lost = match opened {
             Err(lost) => lost,
@@ -48,16 +50,16 @@ pub(super) async fn keep(
                     lost = listen(&mut connection, &heard) => Some(lost),
                 };
                 let Some(lost) = lost else {
-                    return leave(external, connection, &filters, heard, worked).await;
+                    return leave(lane, connection, &filters, heard, worked).await;
                 };
                 Unsubscribed::Link(lost)
             }
         };
-        external.up.send_replace(None);
+        lane.up.send_replace(None);
         failures = if began.elapsed() >= STEADY_TIME { 1 } else { failures + 1 };
         let pause = pause(failures, share());
-        log(&lost, pause);
-        external.set_trouble(Some(lost.to_string()));
+        log(lane, &lost, pause);
+        lane.set_trouble(Some(lost.to_string()));
         tokio::select! {
             () = shutdown.asked() => return,
             () = tokio::time::sleep(pause) => {}
@@ -65,11 +67,12 @@ pub(super) async fn keep(
     }
 }
 
-fn log(lost: &Unsubscribed, pause: Duration) {
+fn log(lane: &Lane, lost: &Unsubscribed, pause: Duration) {
+    let client_id = &lane.client_id;
     match lost {
         Unsubscribed::Link(error) => {
             let error = error as &dyn std::error::Error;
-            tracing::warn!(error, ?pause, "no connection to the MQTT broker");
+            tracing::warn!(client_id, error, ?pause, "no connection to the MQTT broker");
         }
         Unsubscribed::NotShared(why) => {
             tracing::error!(?pause, "shared = \"required\", but {why}: no device is heard by MQTT");
@@ -80,21 +83,22 @@ fn log(lost: &Unsubscribed, pause: Duration) {
 /// A connection on which devices are heard, and the filters that it subscribed to.
 async fn open(
     external: &External,
+    lane: &Lane,
     heard: &mpsc::Sender<Heard>,
     number: u64,
 ) -> Result<(Connection, Vec<String>), Unsubscribed> {
     let subscriptions = external.subscription().await?;
-    let filters = filter::requests(&external.config, subscriptions);
+    let filters = filter::requests(&external.config, subscriptions, lane.place);
     let open = async {
-        let mut connection = Connection::open(&external.config, &external.client_id).await?;
+        let mut connection = Connection::open(&external.config, &lane.client_id).await?;
         let take = |client: &AsyncClient, message| pass_on(heard, client, message);
         connection.subscribe(&filters, take).await?;
         Ok(connection)
     };
     let connection = open.await.map_err(Unsubscribed::Link)?;
-    external.set_trouble(None);
-    external.up.send_replace(Some(Up { client: connection.client.clone(), number }));
-    tracing::info!(client_id = external.client_id, ?subscriptions, "connected to the MQTT broker");
+    lane.set_trouble(None);
+    lane.up.send_replace(Some(Up { client: connection.client.clone(), number }));
+    tracing::info!(client_id = lane.client_id, ?subscriptions, "connected to the MQTT broker");
     Ok((connection, filters))
 }
 
@@ -126,7 +130,7 @@ fn pass_on(heard: &mpsc::Sender<Heard>, client: &AsyncClient, message: Publish) 
 
 /// Takes leave: lets no more messages come, does what has come, and says all answers.
 async fn leave(
-    external: &External,
+    lane: &Lane,
     mut connection: Connection,
     filters: &[String],
     heard: mpsc::Sender<Heard>,
@@ -147,7 +151,7 @@ async fn leave(
         let said = async {
             // An error means that all is done as well.
             let _ = worked.wait_for(|done| *done).await;
-            while !external.has_said_all() {
+            while !lane.has_said_all() {
                 tokio::time::sleep(LEAVE_INTERVAL).await;
             }
         };

@@ -15,7 +15,9 @@ pub mod config;
 mod connection;
 mod filter;
 mod hear;
+mod lane;
 mod link;
+mod pace;
 mod presence;
 mod probe;
 mod say;
@@ -27,12 +29,13 @@ use crate::listen::Shutdown;
 use config::{Contract, ExternalConfig, Sharing};
 pub use connection::LinkError;
 use filter::{Subscription, Subscriptions};
+use futures_util::future::join_all;
+use lane::Lanes;
 use presence::Presence;
-use say::Up;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{OnceCell, mpsc, watch};
 use updraft_core::id::DeviceId;
 
 /// How long the start of the server waits for the broker. One that does not answer by then is tried on and on beside it.
@@ -60,14 +63,9 @@ pub enum OpenError {
 pub struct External {
     config: ExternalConfig,
     client_id: String,
+    lanes: Lanes,
     /// How to subscribe, once that is known.
-    subscription: OnceLock<Subscriptions>,
-    outbound: mpsc::Sender<Message>,
-    /// Taken by [`External::run`].
-    waiting: Mutex<Option<mpsc::Receiver<Message>>>,
-    up: watch::Sender<Option<Up>>,
-    /// Why there is no connection, if there is none.
-    trouble: Mutex<Option<String>>,
+    subscription: OnceCell<Subscriptions>,
     presence: Presence,
     lost: AtomicU64,
 }
@@ -83,15 +81,11 @@ impl External {
             Some(id) => id.clone(),
             None => format!("updraft-{}", random().map_err(OpenError::Random)?),
         };
-        let (outbound, waiting) = mpsc::channel(say::WAITING_MAX);
         let external = Arc::new(Self {
             config: config.clone(),
+            lanes: Lanes::new(config, &client_id),
             client_id,
-            subscription: OnceLock::new(),
-            outbound,
-            waiting: Mutex::new(Some(waiting)),
-            up: watch::Sender::new(None),
-            trouble: Mutex::default(),
+            subscription: OnceCell::new(),
             presence: Presence::new(config.presence.0),
             lost: AtomicU64::new(0),
         });
@@ -103,7 +97,7 @@ impl External {
                     error = &error as &dyn std::error::Error,
                     "no MQTT broker yet; it is tried on and on"
                 );
-                external.set_trouble(Some(error.to_string()));
+                external.lanes.first().set_trouble(Some(error.to_string()));
             }
             Err(_) => tracing::warn!("no MQTT broker yet; it is tried on and on"),
         }
@@ -123,21 +117,17 @@ impl External {
         self.presence.life()
     }
 
-    /// Whether there is a connection on which devices are heard.
+    /// Whether there are all connections: devices are heard, and each can be answered.
     #[must_use]
     pub fn is_up(&self) -> bool {
-        self.up.borrow().is_some()
+        self.lanes.iter().all(|lane| lane.up.borrow().is_some())
     }
 
-    /// Why there is no connection and what to do about it, since one was last tried; `None` where there is one, or none was
+    /// Why a connection is missing and what to do about it, since it was last tried; `None` where there are all, or none was
     /// tried.
     #[must_use]
     pub fn trouble(&self) -> Option<String> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn set_trouble(&self, why: Option<String>) {
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
+        self.lanes.iter().find_map(lane::Lane::trouble)
     }
 
     /// Whether servers share the work of all contracts; `None` as long as that is not known.
@@ -151,8 +141,8 @@ impl External {
 
     /// Carries messages until the shutdown is asked for and what was heard is answered. Runs once.
     pub async fn run<H: Handler>(self: Arc<Self>, handler: Arc<H>, shutdown: Shutdown) {
-        let taken = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).take();
-        let Some(waiting) = taken else { return };
+        let taken = self.lanes.iter().map(|lane| Some((lane, lane.take_waiting()?)));
+        let Some(said) = taken.collect::<Option<Vec<_>>>() else { return };
         let (sender, heard) = mpsc::channel(hear::WAITING_MAX);
         let (done, worked) = watch::channel(false);
         let work = async {
@@ -160,18 +150,24 @@ impl External {
             done.send_replace(true);
             std::future::pending::<()>().await;
         };
+        let keep = |lane| link::keep(&self, lane, sender.clone(), worked.clone(), shutdown.clone());
+        let kept = join_all(self.lanes.iter().map(keep));
+        let rate = self.config.publishes_per_second;
+        let say = join_all(said.into_iter().map(|(lane, waiting)| say::send_all(lane, waiting, rate)));
+        drop((sender, worked));
         tokio::select! {
-            () = link::keep(&self, sender, worked, shutdown) => {}
+            _ = kept => {}
             () = work => {}
-            () = say::send_all(waiting, self.up.subscribe()) => {}
+            _ = say => {}
         }
     }
 
     /// How to subscribe; tried out the first time.
     async fn subscription(&self) -> Result<Subscriptions, Unsubscribed> {
-        if let Some(known) = self.subscription.get() {
-            return Ok(*known);
-        }
+        self.subscription.get_or_try_init(|| self.find_subscription()).await.copied()
+    }
+
+    async fn find_subscription(&self) -> Result<Subscriptions, Unsubscribed> {
         let mut found = Subscriptions::PLAIN;
         if self.config.shared != Sharing::Never {
             if self.config.speaks(Contract::Replica) {
@@ -182,7 +178,7 @@ impl External {
                 found.things = self.try_sharing(probe::THINGS_TOPIC).await?;
             }
         }
-        Ok(*self.subscription.get_or_init(|| found))
+        Ok(found)
     }
 
     /// Tries whether the broker shares what is published below a topic.
@@ -206,13 +202,8 @@ impl External {
     async fn say(&self, message: Message) {
         if filter::carries(&self.config, &message.topic) {
             // An error means that the server ends.
-            let _ = self.outbound.send(message).await;
+            let _ = self.lanes.of(&message.topic).outbound.send(message).await;
         }
-    }
-
-    /// Whether nothing waits to be sent.
-    fn has_said_all(&self) -> bool {
-        self.outbound.capacity() == self.outbound.max_capacity()
     }
 }
 
@@ -227,7 +218,10 @@ enum Unsubscribed {
 
 impl Bus for External {
     fn publish(&self, message: Message) {
-        if filter::carries(&self.config, &message.topic) && self.outbound.try_send(message).is_err() {
+        if !filter::carries(&self.config, &message.topic) {
+            return;
+        }
+        if self.lanes.of(&message.topic).outbound.try_send(message).is_err() {
             let lost = self.lost.fetch_add(1, Ordering::Relaxed);
             if lost.is_multiple_of(LOST_PER_LINE) {
                 tracing::warn!(lost = lost + 1, "the broker does not keep up: hints to devices are dropped");
