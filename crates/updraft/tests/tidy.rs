@@ -12,13 +12,17 @@ use std::path::{Path, PathBuf};
 const FILE_LINES_MAX: usize = 500;
 
 /// Which of our crates each of our crates may use. Dependencies point one way.
-const MAY_USE: [(&str, &[&str]); 7] = [
+const MAY_USE: [(&str, &[&str]); 8] = [
     ("updraft-core", &[]),
     ("updraft-wire", &[]),
     ("updraft-lwm2m", &[]),
-    ("updraft-agent", &["updraft-wire", "updraft-lwm2m"]),
-    ("updraft-server", &["updraft-core", "updraft-wire", "updraft-lwm2m"]),
-    ("updraft-sim", &["updraft-core", "updraft-wire", "updraft-lwm2m", "updraft-server", "updraft-agent"]),
+    ("updraft-dtls", &[]),
+    ("updraft-agent", &["updraft-wire", "updraft-lwm2m", "updraft-dtls"]),
+    ("updraft-server", &["updraft-core", "updraft-wire", "updraft-lwm2m", "updraft-dtls"]),
+    (
+        "updraft-sim",
+        &["updraft-core", "updraft-wire", "updraft-lwm2m", "updraft-dtls", "updraft-server", "updraft-agent"],
+    ),
     ("updraft", &["updraft-core", "updraft-wire", "updraft-server", "updraft-sim"]),
 ];
 
