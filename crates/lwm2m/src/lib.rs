@@ -4,10 +4,13 @@
 //! the moment, and a seed; so the same code runs in the server, in the agent, in an RTOS-like program and in the simulator.
 
 pub mod coap;
+pub mod content;
+pub mod model;
 pub mod moment;
 pub mod path;
 pub mod value;
 
+pub use content::ContentFormat;
 pub use moment::Moment;
 pub use path::Path;
 pub use value::{Entry, Kind, Value};
