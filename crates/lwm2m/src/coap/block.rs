@@ -64,7 +64,11 @@ impl Block {
     pub fn at(offset: u64, more: bool, size: BlockSize) -> Option<Self> {
         let bytes = size.bytes() as u64;
         let number = u32::try_from(offset / bytes).ok()?;
-        (offset % bytes == 0 && u64::from(number) < BLOCKS_MAX).then_some(Self { number, more, size })
+        (offset.is_multiple_of(bytes) && u64::from(number) < BLOCKS_MAX).then_some(Self {
+            number,
+            more,
+            size,
+        })
     }
 
     /// The block this option's value means; `None` for the reserved size and for values of more than 3 bytes.

@@ -1,12 +1,23 @@
 //! CoAP (RFC 7252): messages, the message layer, block-wise transfer, observe.
 
+mod answering;
+mod ask;
+mod asking;
+mod assembly;
 pub mod block;
 pub mod config;
 pub mod event;
+mod link;
 pub mod message;
+mod observing;
 pub mod option;
 pub mod peer;
+mod recent;
 pub mod request;
+mod round_trip;
+mod token_source;
+mod understood;
+mod upload;
 
 pub use block::{Block, BlockSize};
 pub use config::Config;

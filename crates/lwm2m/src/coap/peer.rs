@@ -1,10 +1,15 @@
 //! The message layer towards one peer: both roles, client and server, on one pair of addresses or one DTLS session.
 
+use super::answering::Answering;
+use super::ask::Source;
+use super::asking::Asking;
 use super::config::Config;
-use super::event::{Event, Exchange, Observer, Refused, RequestId};
+use super::event::{Event, Exchange, Failure, Observer, Refused, RequestId};
+use super::link::{Content, Link, Purpose};
+use super::message::{Code, Message, MessageType};
+use super::option::number;
 use super::request::{Request, Response};
 use crate::Moment;
-use std::collections::VecDeque;
 use std::sync::Arc;
 
 /// How a notification is sent.
@@ -19,27 +24,45 @@ pub enum Reliability {
 /// Everything between us and one peer.
 #[derive(Debug)]
 pub struct Peer {
-    config: Arc<Config>,
-    seed: [u8; 32],
-    events: VecDeque<Event>,
-    transmit: VecDeque<Vec<u8>>,
+    link: Link,
+    asking: Asking,
+    answering: Answering,
 }
 
 impl Peer {
     /// A peer of whom nothing was heard. `seed` makes the tokens: 32 bytes from the system's random source.
     #[must_use]
     pub fn new(seed: [u8; 32], config: Arc<Config>) -> Self {
-        Self { config, seed, events: VecDeque::new(), transmit: VecDeque::new() }
+        Self { link: Link::new(seed, config), asking: Asking::default(), answering: Answering::default() }
     }
 
     /// Takes a datagram that came from the peer.
     pub fn handle_datagram(&mut self, now: Moment, datagram: &[u8]) {
-        let _ = (now, datagram);
+        self.link.handle_received(datagram.len());
+        match Message::parse(datagram) {
+            Ok(message) => self.handle_message(now, &message),
+            Err(malformed) => {
+                if let Some(id) = malformed.reset {
+                    self.link.reset(now, id);
+                }
+            }
+        }
     }
 
     /// Does what is due by now: call it at the moment `poll_timeout` gave, or later.
     pub fn handle_timeout(&mut self, now: Moment) {
-        let _ = now;
+        for (_, purpose) in self.link.handle_timeout(now) {
+            match purpose {
+                Purpose::Turn => {
+                    let interests = &mut self.answering.interests;
+                    self.asking.fail_turn(now, &mut self.link, interests, Failure::Silent);
+                }
+                // Who does not acknowledge an answer does not want it any more.
+                Purpose::Answer => {}
+            }
+        }
+        self.answering.handle_timeout(now, &mut self.link);
+        self.asking.handle_timeout(now, &mut self.link, &mut self.answering.interests);
     }
 
     /// Asks the peer. A body longer than a block goes block by block. The answer is an event.
@@ -47,8 +70,8 @@ impl Peer {
     /// # Errors
     /// `Full`, `Options`, `TooManyBlocks`.
     pub fn request(&mut self, now: Moment, request: Request) -> Result<RequestId, Refused> {
-        let _ = (now, request, &self.config);
-        Err(Refused::Full)
+        let total = request.payload.len() as u64;
+        self.asking.request(now, &mut self.link, request, Source::Held, total)
     }
 
     /// Sends a body of `size` bytes with a request whose payload is empty; its bytes are asked for by `WantBlock`.
@@ -56,8 +79,7 @@ impl Peer {
     /// # Errors
     /// `Full`, `Options`, `TooManyBlocks`.
     pub fn push(&mut self, now: Moment, request: Request, size: u64) -> Result<RequestId, Refused> {
-        let _ = (now, request, size);
-        Err(Refused::Full)
+        self.asking.request(now, &mut self.link, request, Source::Application, size)
     }
 
     /// Gives the bytes that the last `WantBlock` of this push asked for.
@@ -65,8 +87,7 @@ impl Peer {
     /// # Errors
     /// `Unknown` where it waits for none, or for another number of bytes.
     pub fn supply(&mut self, now: Moment, id: RequestId, bytes: &[u8]) -> Result<(), Refused> {
-        let _ = (now, id, bytes);
-        Err(Refused::Unknown)
+        self.asking.supply(now, &mut self.link, id, bytes)
     }
 
     /// Asks only whether the peer is there (RFC 7252 §4.3): `Pong`, or `Failed`.
@@ -74,14 +95,13 @@ impl Peer {
     /// # Errors
     /// `Full`.
     pub fn ping(&mut self, now: Moment) -> Result<RequestId, Refused> {
-        let _ = now;
-        Err(Refused::Full)
+        self.asking.ping(now, &mut self.link)
     }
 
     /// Forgets a request, a push or an observation: no event of it follows. Notifications are answered with a Reset from
     /// then on, which ends the observation at the peer (RFC 7641 §3.6).
     pub fn cancel(&mut self, now: Moment, id: RequestId) {
-        let _ = (now, id);
+        self.asking.cancel(now, &mut self.link, id);
     }
 
     /// Ends an observation by a request of its own (RFC 7641 §3.6), answered like any.
@@ -89,17 +109,18 @@ impl Peer {
     /// # Errors
     /// `Unknown` where nothing is observed by that name, `Full`.
     pub fn unobserve(&mut self, now: Moment, id: RequestId) -> Result<RequestId, Refused> {
-        let _ = (now, id);
-        Err(Refused::Unknown)
+        self.asking.unobserve(now, &mut self.link, id)
     }
 
     /// Forgets all observations, as after a new registration (LwM2M Core §6.4.1).
-    pub fn forget_observations(&mut self) {}
+    pub fn forget_observations(&mut self) {
+        self.asking.forget_observations();
+    }
 
     /// Answers a request of the peer. A body longer than a block is kept for 247 s and given block by block, unless the
     /// response has a Block2 option. An answer to an unknown or already answered exchange is dropped.
     pub fn respond(&mut self, now: Moment, exchange: Exchange, response: Response) {
-        let _ = (now, exchange, response);
+        self.answering.respond(now, &mut self.link, exchange, response);
     }
 
     /// Answers a request that asks to observe, and keeps the observer; the Observe option is set here.
@@ -111,8 +132,7 @@ impl Peer {
         exchange: Exchange,
         response: Response,
     ) -> Option<Observer> {
-        let _ = (now, exchange, response);
-        None
+        self.answering.accept_observer(now, &mut self.link, exchange, response)
     }
 
     /// Tells an observer the state. One that waits for its turn is replaced by what is newer (RFC 7641 §4.5.2). A code that
@@ -127,35 +147,126 @@ impl Peer {
         response: Response,
         reliability: Reliability,
     ) -> Result<(), Refused> {
-        let _ = (now, observer, response, reliability);
-        Err(Refused::Unknown)
+        let (interest, sequence) = self.answering.interests.next(observer).ok_or(Refused::Unknown)?;
+        let (token, method, key) = (interest.token, interest.method, interest.key.clone());
+        let mut response = response;
+        let ends = !response.code.is_success();
+        if response.payload.len() > self.link.config.block_size.bytes() {
+            response = self.answering.keep(now, &mut self.link, method, key, response, None);
+        }
+        if !ends {
+            response.options.set_uint(number::OBSERVE, sequence);
+        }
+        match reliability {
+            Reliability::NonConfirmable => {
+                let content = Content::new(response.code, token, &response.options, &response.payload);
+                let id = self.link.send_once(content);
+                self.answering.interests.set_told(observer, id);
+            }
+            Reliability::Confirmable => {
+                self.asking.notify(now, &mut self.link, observer, token, response)?;
+            }
+        }
+        if ends {
+            self.answering.interests.remove(observer);
+        }
+        Ok(())
     }
 
     /// Forgets an observer, without an event.
     pub fn forget_observer(&mut self, observer: Observer) {
-        let _ = observer;
+        self.answering.interests.remove(observer);
+        self.asking.forget_observer(observer);
     }
 
     /// Sends the peer at most three times the bytes it sends, until `verify` (RFC 9175 §2.4): its address may be forged.
-    pub fn limit_until_verified(&mut self) {}
+    pub fn limit_until_verified(&mut self) {
+        self.link.limit();
+    }
 
     /// Lifts that limit: the peer has answered a challenge.
-    pub fn verify(&mut self) {}
+    pub fn verify(&mut self) {
+        self.link.verify();
+    }
+
+    /// Whether that limit is lifted, or never was.
+    #[must_use]
+    pub const fn is_verified(&self) -> bool {
+        self.link.is_verified()
+    }
 
     /// The next datagram to send; call it until it is `None`, after every other call.
     pub fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.transmit.pop_front()
+        self.link.poll_transmit()
     }
 
     /// The next event; call it until it is `None`, after every other call.
     pub fn poll_event(&mut self) -> Option<Event> {
-        let _ = self.seed;
-        self.events.pop_front()
+        self.link.poll_event()
     }
 
     /// When `handle_timeout` is due next; `None` where nothing waits.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Moment> {
-        None
+        [self.link.poll_timeout(), self.asking.poll_timeout(), self.answering.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    /// Whether nothing of ours is under way or waits for its turn.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.asking.is_idle()
+    }
+
+    /// Bytes this peer has on the heap: bodies, kept answers, observations. For a bound over all peers.
+    #[must_use]
+    pub fn held_bytes(&self) -> usize {
+        self.link.held_bytes() + self.asking.held_bytes() + self.answering.held_bytes()
+    }
+
+    /// Takes a message by its type and code (RFC 7252 §4.2, §4.3, table 1).
+    fn handle_message(&mut self, now: Moment, message: &Message<'_>) {
+        let code = message.code;
+        match message.kind {
+            MessageType::Acknowledgement if code.is_response() => {
+                self.asking.handle_piggybacked(now, &mut self.link, message);
+            }
+            MessageType::Acknowledgement if code == Code::EMPTY => self.handle_acknowledged(now, message.id),
+            MessageType::Reset if code == Code::EMPTY => self.handle_reset(now, message.id),
+            // A request in an acknowledgement, or anything in a Reset: ignored.
+            MessageType::Acknowledgement | MessageType::Reset => {}
+            MessageType::Confirmable if code == Code::EMPTY => self.link.reset(now, message.id),
+            MessageType::Confirmable | MessageType::NonConfirmable if code.is_request() => {
+                self.answering.handle_request(now, &mut self.link, message);
+            }
+            MessageType::Confirmable | MessageType::NonConfirmable if code.is_response() => {
+                self.asking.handle_separate(now, &mut self.link, message);
+            }
+            MessageType::Confirmable | MessageType::NonConfirmable => {}
+        }
+    }
+
+    fn handle_acknowledged(&mut self, now: Moment, id: u16) {
+        match self.link.handle_heard(now, id) {
+            Some(Purpose::Turn) => self.asking.handle_acknowledged(now, &mut self.link),
+            Some(Purpose::Answer) | None => {}
+        }
+    }
+
+    fn handle_reset(&mut self, now: Moment, id: u16) {
+        match self.link.handle_heard(now, id) {
+            Some(Purpose::Turn) => {
+                self.asking.handle_reset(now, &mut self.link, &mut self.answering.interests);
+            }
+            Some(Purpose::Answer) => {}
+            None => {
+                if let Some(observer) = self.answering.interests.remove_told(id) {
+                    self.asking.forget_observer(observer);
+                    self.link.tell(Event::Unobserved { observer });
+                }
+            }
+        }
     }
 }

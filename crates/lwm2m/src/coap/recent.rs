@@ -1,0 +1,89 @@
+//! The messages a peer sent of late, and what was answered: so that a repeated one does nothing twice (RFC 7252 §4.5).
+
+use super::config::EXCHANGE_LIFETIME;
+use crate::Moment;
+use std::collections::VecDeque;
+
+/// What goes out again where a message comes again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Answer {
+    /// Nothing: it was non-confirmable, or is not answered yet.
+    Nothing,
+    /// An empty acknowledgement.
+    Acknowledgement,
+    /// This datagram.
+    Datagram(Box<[u8]>),
+}
+
+/// One message of the peer's.
+#[derive(Debug)]
+struct Entry {
+    id: u16,
+    at: Moment,
+    answer: Answer,
+}
+
+/// The last messages of a peer, oldest first; a bounded number, each for 247 s.
+#[derive(Debug, Default)]
+pub(super) struct Recent {
+    entries: VecDeque<Entry>,
+}
+
+impl Recent {
+    /// What was answered to this message; `None` where it is none of the recent ones.
+    pub(super) fn answer(&self, now: Moment, id: u16) -> Option<&Answer> {
+        let found = self.entries.iter().rev().find(|entry| entry.id == id)?;
+        (now.since(found.at) < EXCHANGE_LIFETIME).then_some(&found.answer)
+    }
+
+    /// Remembers a message, and forgets the oldest where there are more than `most`.
+    pub(super) fn insert(&mut self, now: Moment, id: u16, answer: Answer, most: usize) {
+        self.entries.retain(|entry| entry.id != id);
+        while self.entries.len() >= most.max(1) {
+            self.entries.pop_front();
+        }
+        self.entries.push_back(Entry { id, at: now, answer });
+    }
+
+    /// Sets what was answered to a message, where it is still remembered.
+    pub(super) fn set_answer(&mut self, id: u16, answer: Answer) {
+        if let Some(entry) = self.entries.iter_mut().rev().find(|entry| entry.id == id) {
+            entry.answer = answer;
+        }
+    }
+
+    /// Forgets a message: should it come again, it is handled again.
+    pub(super) fn remove(&mut self, id: u16) {
+        self.entries.retain(|entry| entry.id != id);
+    }
+
+    /// Forgets what is older than 247 s, and gives the memory back with the last.
+    pub(super) fn expire(&mut self, now: Moment) {
+        while self.entries.front().is_some_and(|entry| now.since(entry.at) >= EXCHANGE_LIFETIME) {
+            self.entries.pop_front();
+        }
+        if self.entries.is_empty() {
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// When all of it may be forgotten: a peer that went quiet is then woken once, not for each message.
+    pub(super) fn expires(&self) -> Option<Moment> {
+        self.entries.back().map(|entry| entry.at.plus(EXCHANGE_LIFETIME))
+    }
+
+    /// Bytes kept beside the entries.
+    pub(super) fn held_bytes(&self) -> usize {
+        let answers: usize = self.entries.iter().map(|entry| entry.answer.held_bytes()).sum();
+        answers + self.entries.capacity() * size_of::<Entry>()
+    }
+}
+
+impl Answer {
+    fn held_bytes(&self) -> usize {
+        match self {
+            Self::Nothing | Self::Acknowledgement => 0,
+            Self::Datagram(bytes) => bytes.len(),
+        }
+    }
+}
