@@ -5,6 +5,7 @@
 
 pub mod coap;
 pub mod content;
+pub mod firmware;
 pub mod model;
 pub mod moment;
 pub mod path;
