@@ -8,8 +8,11 @@ use rusqlite::{Connection, TransactionBehavior};
 use std::path::{Path, PathBuf};
 
 /// Every step there is; the database's `user_version` says how many of them it has taken.
-pub(super) const MIGRATIONS: [&str; 1] =
-    [concat!(include_str!("migrations/0001_fleet.sql"), include_str!("migrations/0001_shadow.sql"))];
+pub(super) const MIGRATIONS: [&str; 1] = [concat!(
+    include_str!("migrations/0001_fleet.sql"),
+    include_str!("migrations/0001_shadow.sql"),
+    include_str!("migrations/0001_lwm2m.sql")
+)];
 
 /// Marks a database as one of Updraft's in its header, so that no other program's file is taken for one: "UPDR".
 const APPLICATION_ID: i32 = 0x5550_4452;

@@ -14,14 +14,14 @@ use updraft_core::store::{Changes, Store};
 use updraft_server::store::{Cause, Database, SqliteStore, cause};
 
 /// Tells a child which folder to work in.
-const FOLDER: &str = "UPDRAFT_TEST_FOLDER";
+pub(crate) const FOLDER: &str = "UPDRAFT_TEST_FOLDER";
 /// Processes killed.
 const KILLS: u64 = 20;
 /// Devices that one batch moves together.
 const DEVICES: usize = 40;
 
 /// This test binary again, for one test, with words of the child on its standard output.
-fn child(test: &str, folder: &Path) -> Command {
+pub(crate) fn child(test: &str, folder: &Path) -> Command {
     let mut command = Command::new("sh");
     // A write beyond the limit is to be an error and not the end: SIGXFSZ stays ignored in the child.
     command.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(std::env::current_exe().unwrap());
@@ -81,7 +81,7 @@ fn save_for_ever(folder: &Path) -> ! {
 }
 
 /// Waits until the child has told of so many batches, kills it, and gives the last step it told of.
-fn kill_after(mut child: Child, batches: u64) -> u64 {
+pub(crate) fn kill_after(mut child: Child, batches: u64) -> u64 {
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let mut saved = lines.map_while(Result::ok).filter_map(|line| line.strip_prefix("saved ")?.parse().ok());
     let last = (0..batches).map_while(|_| saved.next()).last().unwrap();

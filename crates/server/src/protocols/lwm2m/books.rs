@@ -60,10 +60,16 @@ pub trait Books: Send + Sync + 'static {
     /// See [`Books::registrations`].
     fn orders(&self, device: &DeviceId) -> Result<Vec<SavedOrder>, BooksError>;
 
+    /// The number after the largest that any order ever had, those that are gone among them; 1 is the first.
+    ///
+    /// # Errors
+    /// See [`Books::registrations`].
+    fn next_number(&self) -> Result<u64, BooksError>;
+
     /// Makes changes durable, in order, all or none. An order beyond [`ORDERS_MAX`] of its device takes the place of the
     /// oldest that is done.
     ///
     /// # Errors
-    /// See [`Books::registrations`].
+    /// See [`Books::registrations`]; and if an order is to wait where [`ORDERS_MAX`] of its device do.
     fn save(&self, changes: &[Change]) -> Result<(), BooksError>;
 }

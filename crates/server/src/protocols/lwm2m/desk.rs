@@ -5,7 +5,8 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use updraft_core::id::DeviceId;
 use updraft_core::time::Timestamp;
-use updraft_lwm2m::{Entry, Path};
+
+pub use updraft_lwm2m::{Entry, Path, Value};
 
 /// Orders of all operators that may wait to be taken in.
 pub const DESK_MAX: usize = 256;
