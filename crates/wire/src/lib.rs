@@ -4,6 +4,7 @@
 //! Types and their checks only. Nothing here reads a clock, a socket, a file or a random source, and nothing
 //! here decides: the server turns these words into the domain's, the agent into actions.
 
+pub mod broker;
 pub mod check_in;
 pub mod ioto;
 pub mod job;

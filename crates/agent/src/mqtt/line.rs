@@ -5,7 +5,6 @@
 
 use crate::config::Credential;
 use crate::http::ClientError;
-use crate::mqtt::Address;
 use crate::pace;
 use crate::session::sentence;
 use rumqttc::mqttbytes::v4::{ConnectReturnCode, Packet, SubscribeReasonCode};
@@ -21,6 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
+use updraft_wire::broker::Address;
 use updraft_wire::replica::Verdict;
 
 /// Largest message taken, in bytes: a device's whole state, in which an assignment (at most 128 KiB as an answer over

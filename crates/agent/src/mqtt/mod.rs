@@ -6,12 +6,9 @@
 //!
 //! Deliberately absent: sessions that outlive a connection. Whatever was missed, the next question brings.
 
-mod address;
 mod jobs;
 pub(crate) mod line;
 mod replica;
-
-pub(crate) use address::Address;
 
 use crate::agent::Input;
 use crate::config::{Config, Credential, MqttFlow};
@@ -22,6 +19,7 @@ use crate::mqtt::replica::Replica;
 use crate::transport::{CheckInError, Opened, Transport};
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
+use updraft_wire::broker::Address;
 use updraft_wire::{CheckIn, CheckInAnswer};
 
 /// When to ask again while there is nothing to do, in seconds. The server hints when there is; asking is for the hint
@@ -55,7 +53,7 @@ pub(crate) fn open(
     keep_alive: Duration,
     inputs: &SyncSender<Input>,
 ) -> Result<Opened, ClientError> {
-    let address = Address::new(&config.server)?;
+    let address = address(&config.server)?;
     let is_plain = address.is_plain;
     let (flow, topics) = match flow {
         MqttFlow::Replica => (Flow::Replica(Replica::new(&config.id)), replica::topics(&config.id)),
@@ -74,6 +72,14 @@ pub(crate) fn open(
     // A full queue means that the agent is awake, and looks at what was hinted soon.
     let line = Line::open(settings, move || drop(inputs.try_send(Input::Hint)))?;
     Ok((Box::new(Mqtt { line, flow }), is_plain))
+}
+
+/// Where the server is, from its URL.
+///
+/// # Errors
+/// [`ClientError::Address`].
+pub(crate) fn address(url: &str) -> Result<Address, ClientError> {
+    Address::parse(url).ok_or_else(|| ClientError::Address { url: url.to_owned() })
 }
 
 impl Transport for Mqtt {

@@ -2,7 +2,7 @@
 
 use crate::config::{Credential, KEEP_ALIVE};
 use crate::http::ClientError;
-use crate::mqtt::Address;
+use crate::mqtt;
 use crate::mqtt::line::{Ask, Line, LineError, LineSettings, Topics};
 use crate::zerynth::{Job, Jobs, JobsError, Pending};
 use serde::Serialize;
@@ -54,7 +54,7 @@ impl MqttJobs {
             hints: vec![Topic::Notify.name(&thing)],
         };
         let settings = LineSettings {
-            address: Address::new(&settings.server)?,
+            address: mqtt::address(&settings.server)?,
             id: thing.clone(),
             credential: settings.credential,
             ca: settings.ca,

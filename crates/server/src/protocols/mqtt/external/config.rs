@@ -1,15 +1,11 @@
 //! The `[protocols.mqtt.external]` section of the configuration: which broker, as whom, and what to share.
 
 use crate::interval::Interval;
-use axum::http::Uri;
 use serde::Deserialize;
 use std::path::PathBuf;
 use std::time::Duration;
+use updraft_wire::broker::Address;
 
-/// The port of MQTT over TLS (IANA).
-const PORT_TLS: u16 = 8883;
-/// The port of MQTT without TLS (IANA).
-const PORT_PLAIN: u16 = 1883;
 /// Shortest keep-alive: below, a busy broker is taken for a dead one.
 const KEEP_ALIVE_MIN: Duration = Duration::from_secs(5);
 /// Longest keep-alive: for so long a dead broker may be taken for a silent one. AWS IoT Core takes no more.
@@ -187,35 +183,6 @@ fn is_plain_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b':' | b'-')
 }
 
-/// A broker's address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Address {
-    pub(super) host: String,
-    pub(super) port: u16,
-    /// Whether it is reached without TLS.
-    pub(super) is_plain: bool,
-}
-
-impl Address {
-    fn parse(url: &str) -> Option<Self> {
-        let uri: Uri = url.parse().ok()?;
-        let (is_plain, port) = match uri.scheme_str()? {
-            "mqtts" => (false, PORT_TLS),
-            "mqtt" => (true, PORT_PLAIN),
-            _ => return None,
-        };
-        let is_bare = uri.query().is_none() && matches!(uri.path(), "" | "/");
-        // What is left beside the host is a port; a user's name or a port out of range is no address of ours.
-        let host = uri.host()?;
-        let port = match uri.authority()?.as_str().strip_prefix(host)? {
-            "" => port,
-            rest => rest.strip_prefix(':')?.parse().ok().filter(|port| *port > 0)?,
-        };
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        (is_bare && !host.is_empty()).then(|| Self { host: host.to_owned(), port, is_plain })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -232,26 +199,6 @@ mod tests {
         assert_eq!(config.address(), Some(address));
         assert_eq!((config.shared, config.applications), (Sharing::Preferred, Applications::None));
         assert!(config.speaks(Contract::Replica) && config.speaks(Contract::Jobs));
-    }
-
-    #[test]
-    fn an_address_has_a_scheme_a_host_and_perhaps_a_port_and_no_credential() {
-        let ipv6 = Address { host: "::1".into(), port: 8884, is_plain: false };
-        assert_eq!(Address::parse("mqtts://[::1]:8884/"), Some(ipv6));
-        let plain = Address { host: "127.0.0.1".into(), port: 1883, is_plain: true };
-        assert_eq!(Address::parse("mqtt://127.0.0.1"), Some(plain));
-        for url in [
-            "",
-            "broker",
-            "https://a",
-            "mqtts://",
-            "mqtts://a/b",
-            "mqtts://a?b",
-            "mqtts://u:p@a",
-            "mqtt://a:0",
-        ] {
-            assert_eq!(Address::parse(url), None, "{url:?}");
-        }
     }
 
     #[test]

@@ -67,11 +67,11 @@ pub enum LinkError {
         #[source]
         source: Box<ConnectionError>,
     },
-    /// The broker hung up before it let the server in, and did not say why.
-    #[error("the broker hung up before it let the server in: {hint}")]
+    /// The broker hung up and did not say why.
+    #[error("the broker hung up {hint}")]
     HungUp {
-        /// What may be missing.
-        hint: &'static str,
+        /// When, and what may be missing.
+        hint: String,
         /// How it hung up.
         #[source]
         source: Box<ConnectionError>,
@@ -173,7 +173,8 @@ impl Connection {
         let granted = async {
             let mut filters = filters.iter();
             while filters.len() > 0 {
-                match self.next().await? {
+                let next = self.next().await;
+                match next.map_err(|error| trust::explain_subscription(error, filters.as_slice()))? {
                     Said::Message(message) => take(&self.client, message)?,
                     Said::Granted(codes) => {
                         for (code, filter) in codes.into_iter().zip(&mut filters) {

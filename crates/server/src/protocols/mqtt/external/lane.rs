@@ -62,10 +62,10 @@ impl Lane {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
 
-    /// Whether nothing waits, and all that was said is acknowledged.
-    pub(super) fn has_said_all(&self) -> bool {
-        self.outbound.capacity() == self.outbound.max_capacity()
-            && self.unacknowledged.load(Ordering::Relaxed) == 0
+    /// How many messages wait or are not acknowledged.
+    pub(super) fn unsaid(&self) -> usize {
+        let waiting = self.outbound.max_capacity() - self.outbound.capacity();
+        waiting + self.unacknowledged.load(Ordering::Relaxed)
     }
 }
 

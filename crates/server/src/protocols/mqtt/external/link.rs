@@ -151,7 +151,7 @@ async fn leave(
         let said = async {
             // An error means that all is done as well.
             let _ = worked.wait_for(|done| *done).await;
-            while !lane.has_said_all() {
+            while lane.unsaid() > 0 {
                 tokio::time::sleep(LEAVE_INTERVAL).await;
             }
         };

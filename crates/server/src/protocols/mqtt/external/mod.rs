@@ -160,6 +160,13 @@ impl External {
             () = work => {}
             _ = say => {}
         }
+        let unsaid: usize = self.lanes.iter().map(lane::Lane::unsaid).sum();
+        if unsaid > 0 {
+            tracing::warn!(
+                unsaid,
+                "not all was said to devices before the end: those that wait for it ask again"
+            );
+        }
     }
 
     /// How to subscribe; tried out the first time.

@@ -15,12 +15,34 @@ pub(super) fn explain(error: LinkError, config: &ExternalConfig) -> LinkError {
         Some(rustls::Error::InvalidCertificate(wrong)) => brokers_certificate(wrong, config),
         Some(rustls::Error::AlertReceived(alert)) => own_certificate(*alert, config),
         Some(_) => None,
-        None if is_hang_up(&source) => return LinkError::HungUp { hint: hint(config), source },
+        None if is_hang_up(&source) => {
+            return LinkError::HungUp {
+                hint: format!("before it let the server in: {}", hint(config)),
+                source,
+            };
+        }
         None => None,
     };
     match advice {
         Some(advice) => LinkError::Tls { advice, source },
         None => LinkError::Lost(source),
+    }
+}
+
+/// An error while the broker was to grant filters, the first of which it has not answered. Some hang up on whoever asks for
+/// what it may not.
+pub(super) fn explain_subscription(error: LinkError, pending: &[String]) -> LinkError {
+    match (error, pending.first()) {
+        (LinkError::Lost(source), Some(filter)) if is_hang_up(&source) => {
+            let way_out =
+                if filter.starts_with("$share/") { ", or shared = \"never\" must be set" } else { "" };
+            let hint = format!(
+                "when it was asked for a subscription to {filter}: its access rules must let the server subscribe to it \
+                 and to all others{way_out}"
+            );
+            LinkError::HungUp { hint, source }
+        }
+        (error, _) => error,
     }
 }
 
@@ -178,6 +200,19 @@ mod tests {
             let explained = explain(LinkError::Lost(Box::new(aborted)), &toml::from_str(text).unwrap());
             assert!(explained.to_string().contains(part), "{explained}");
         }
+    }
+
+    #[test]
+    fn a_broker_that_hangs_up_over_a_subscription_is_said_to_over_which() {
+        let aborted = || LinkError::Lost(Box::new(ConnectionError::MqttState(StateError::ConnectionAborted)));
+        let explain = |filter: &str| explain_subscription(aborted(), &[filter.to_owned()]).to_string();
+        let plain = explain("state/+/get");
+        assert!(plain.contains("state/+/get") && !plain.contains("never"), "{plain}");
+        let shared = explain("$share/a/state/+/get");
+        assert!(shared.contains("shared = \"never\""), "{shared}");
+        assert!(matches!(explain_subscription(aborted(), &[]), LinkError::Lost(_)));
+        let timeout = LinkError::Lost(Box::new(ConnectionError::NetworkTimeout));
+        assert!(matches!(explain_subscription(timeout, &["a".to_owned()]), LinkError::Lost(_)));
     }
 
     #[test]
