@@ -6,6 +6,7 @@
 pub mod coap;
 pub mod content;
 pub mod firmware;
+pub mod link;
 pub mod model;
 pub mod moment;
 pub mod path;

@@ -20,7 +20,6 @@ pub(super) type Written = Result<(), WriteError<Infallible>>;
 pub(super) const TAKES_ALL: &str = "a vector takes all that is written to it";
 
 /// Any complaint of the decoder.
-#[expect(clippy::needless_pass_by_value, reason = "has the form that map_err takes")]
 pub(super) fn malformed(_error: Error) -> FormatError {
     FormatError::Malformed("the CBOR is malformed")
 }
@@ -106,17 +105,18 @@ pub(super) fn value(decoder: &mut Decoder<'_>) -> Result<Value, FormatError> {
 /// Reads a number.
 pub(super) fn number(decoder: &mut Decoder<'_>) -> Result<Value, FormatError> {
     let kind = decoder.datatype().map_err(malformed)?;
-    match kind {
-        Type::F16 => half(decoder).map(Value::Float),
-        Type::F32 => decoder.f32().map(|number| Value::Float(f64::from(number))).map_err(malformed),
-        Type::F64 => decoder.f64().map(Value::Float).map_err(malformed),
-        Type::U8 | Type::U16 | Type::U32 | Type::U64 => {
-            let number = decoder.u64().map_err(malformed)?;
-            Ok(i64::try_from(number).map_or(Value::Unsigned(number), Value::Integer))
-        }
-        // Below what 64 bits hold is an error of the decoder.
-        _ => decoder.i64().map(Value::Integer).map_err(malformed),
+    if kind == Type::F16 {
+        return half(decoder).map(Value::Float);
     }
+    if matches!(kind, Type::F32 | Type::F64) {
+        return decoder.f64().map(Value::Float).map_err(malformed);
+    }
+    if matches!(kind, Type::U8 | Type::U16 | Type::U32 | Type::U64) {
+        let number = decoder.u64().map_err(malformed)?;
+        return Ok(i64::try_from(number).map_or(Value::Unsigned(number), Value::Integer));
+    }
+    // Below what 64 bits hold is an error of the decoder.
+    decoder.i64().map(Value::Integer).map_err(malformed)
 }
 
 /// Reads a number as a float: the times of SenML.

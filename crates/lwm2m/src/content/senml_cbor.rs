@@ -25,9 +25,11 @@ fn record(decoder: &mut Decoder<'_>) -> Result<Record, FormatError> {
     let mut count = Count::map(decoder)?;
     let mut record = Record::default();
     while count.more(decoder)? {
-        let label = match decoder.datatype().map_err(malformed)? {
-            Type::String | Type::StringIndef => Label::of_text(&cbor::string(decoder)?)?,
-            _ => Label::of_number(decoder.i64().map_err(malformed)?),
+        let kind = decoder.datatype().map_err(malformed)?;
+        let label = if matches!(kind, Type::String | Type::StringIndef) {
+            Label::of_text(&cbor::string(decoder)?)?
+        } else {
+            Label::of_number(decoder.i64().map_err(malformed)?)
         };
         field(&mut record, label, decoder)?;
     }
@@ -81,10 +83,11 @@ fn write(encoder: &mut Encoder<Vec<u8>>, base: &Path, entries: &[&Entry]) -> Wri
             Value::Opaque(_) => encoder.u8(8)?,
             Value::ObjectLink(..) => encoder.str("vlo")?,
         };
-        match entry.value {
-            // Its label says what it is, and SenML has no tags.
-            Value::Time(time) => drop(encoder.i64(time)?),
-            _ => cbor::write(encoder, &entry.value)?,
+        if let Value::Time(time) = entry.value {
+            // SenML has no tags.
+            encoder.i64(time)?;
+        } else {
+            cbor::write(encoder, &entry.value)?;
         }
     }
     Ok(())
