@@ -5,7 +5,8 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use crate::mbed::{Context, Ended, Exchange, Progress, Seen, Settings};
-use crate::server::{RECORD_BYTES_MAX, millis};
+use crate::record::{self, Kind, RECORD_BYTES_MAX, RECORDS_MAX};
+use crate::server::millis;
 use crate::{ClientConfig, CloseReason, Error, Failure, SendError};
 
 /// What happened.
@@ -89,8 +90,16 @@ impl Client {
     }
 
     /// A datagram has arrived.
+    ///
+    /// Its records are given to Mbed TLS one by one, and none in the clear once there is a session: a datagram of such a
+    /// record and half of another, which anybody can send, makes Mbed TLS 3.6.5 give up the session.
     pub fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
-        self.step(now, Some(datagram));
+        for record in record::records(datagram).take(RECORDS_MAX) {
+            let is_protected = !matches!(record.kind, Kind::Hello(_) | Kind::Clear);
+            if self.state == State::Shaking || is_protected {
+                self.step(now, Some(record.bytes));
+            }
+        }
     }
 
     /// Time has passed.

@@ -3,6 +3,11 @@
 /// Longest datagram that is sent: what IPv6 carries everywhere without cutting it (1280), less the headers of IP and UDP.
 pub const DATAGRAM_BYTES_MAX: usize = 1232;
 
+/// Room for the data of one record: more than Mbed TLS is compiled to take in.
+pub(crate) const RECORD_BYTES_MAX: usize = 4096;
+/// Most records of one datagram that are looked at. A device's longest flight has six.
+pub(crate) const RECORDS_MAX: usize = 16;
+
 /// Length of the connection IDs that the server gives out. Eight random bytes are not met by chance, and cost a device
 /// little air.
 pub(crate) const CID_BYTES: usize = 8;

@@ -13,15 +13,11 @@ use handshakes::{Handshake, Handshakes};
 use table::{Session, State, Table};
 
 use crate::mbed::{Context, Ended, Exchange, Progress, Seen, Settings};
-use crate::record::{self, CID_BYTES, Cid, Hello, Kind, Record};
+use crate::record::{self, CID_BYTES, Cid, Hello, Kind, RECORD_BYTES_MAX, RECORDS_MAX, Record};
 use crate::{
     CloseReason, Error, Event, Failure, Identity, SendError, ServerConfig, SessionId, Sessions, Snapshot,
 };
 
-/// Room for the data of one record: more than Mbed TLS is compiled to take in.
-pub(crate) const RECORD_BYTES_MAX: usize = 4096;
-/// Most records of one datagram that are looked at. A device's longest flight has six.
-const RECORDS_MAX: usize = 16;
 /// Most sessions put to sleep or forgotten in one call, so that no call takes long: some milliseconds.
 const PUT_AWAY_MAX: usize = 200;
 
@@ -142,6 +138,7 @@ impl Server {
                 }
                 _ => self.handle_hello(now_ms, from, hello, record.bytes),
             },
+            // Not a session's: once there is one, nothing in the clear is for it.
             Kind::Clear => self.step_handshake(now_ms, from, Some(record.bytes)),
             Kind::ProtectedWithCid(cid) => match self.table.with_cid(&cid) {
                 Some(session) => self.step_session(now_ms, session, from, record),
