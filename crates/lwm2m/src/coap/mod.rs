@@ -6,6 +6,7 @@ mod asking;
 mod assembly;
 pub mod block;
 pub mod config;
+pub mod download;
 pub mod event;
 mod link;
 pub mod message;
@@ -21,6 +22,7 @@ mod upload;
 
 pub use block::{Block, BlockSize};
 pub use config::Config;
+pub use download::{Download, Progress};
 pub use event::{Event, Exchange, Failure, Observer, Refused, RequestId};
 pub use message::{Code, Malformed, Message, MessageType, Token};
 pub use option::Options;
