@@ -19,12 +19,14 @@ pub struct Download {
     etag: Option<Vec<u8>>,
     total: Option<u64>,
     restarts: u8,
+    /// A block of this file was heard, so the server's size is known, and that the file goes on.
+    heard: bool,
 }
 
 /// What a response brought.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Progress {
-    /// The next bytes; more follow: go on with `next_request`.
+    /// The next bytes; more follow: go on with `next_request`. Empty where a resumed download has only found its place.
     Bytes(Vec<u8>),
     /// The last bytes; none where a resumed file was whole already.
     Last(Vec<u8>),
@@ -40,13 +42,13 @@ impl Download {
     /// A file from its beginning. `request` is a GET without Block2.
     #[must_use]
     pub const fn new(request: Request, size: BlockSize) -> Self {
-        Self { request, size, offset: 0, etag: None, total: None, restarts: 0 }
+        Self { request, size, offset: 0, etag: None, total: None, restarts: 0, heard: false }
     }
 
     /// A file from `offset` on, of which the bytes before came with this entity tag.
     #[must_use]
     pub const fn resume(request: Request, size: BlockSize, offset: u64, etag: Vec<u8>) -> Self {
-        Self { request, size, offset, etag: Some(etag), total: None, restarts: 0 }
+        Self { request, size, offset, etag: Some(etag), total: None, restarts: 0, heard: false }
     }
 
     /// Where the next bytes begin.
@@ -71,7 +73,9 @@ impl Download {
     #[must_use]
     pub fn next_request(&self) -> Option<Request> {
         let bytes = self.size.bytes() as u64;
-        let block = Block::at(self.offset / bytes * bytes, false, self.size)?;
+        // A resumed download may be whole already: its last byte is asked for again, for past the end there is only an error.
+        let next = if self.heard { self.offset } else { self.offset.saturating_sub(1) };
+        let block = Block::at(next / bytes * bytes, false, self.size)?;
         let mut request = self.request.clone().with_block2(block);
         if self.total.is_none() {
             // RFC 7959 §4: zero asks for the size.
@@ -111,14 +115,19 @@ impl Download {
     /// Takes bytes that begin at `from`.
     fn take(&mut self, from: u64, more: bool, response: Response) -> Progress {
         let end = from + response.payload.len() as u64;
-        let wanted = from <= self.offset && (self.offset < end || (self.offset == end && !more));
         self.total = self.total.or(response.size2().map(u64::from));
         let ends_well = more || self.total.is_none_or(|total| total == end);
-        if !wanted || !ends_well {
+        let finds_place = more && !self.heard && end <= self.offset;
+        let goes_on = self.offset < end || (self.offset == end && !more);
+        if from > self.offset || !ends_well || !(goes_on || finds_place) {
             return Progress::Broken;
         }
+        self.heard = true;
         if self.etag.is_none() {
             self.etag = response.etag().map(<[u8]>::to_vec);
+        }
+        if finds_place {
+            return Progress::Bytes(Vec::new());
         }
         // Less than a block, or than a datagram.
         let known = (self.offset - from) as usize;
@@ -133,7 +142,7 @@ impl Download {
             return Progress::Broken;
         }
         self.restarts += 1;
-        (self.offset, self.etag, self.total) = (0, None, None);
+        (self.offset, self.etag, self.total, self.heard) = (0, None, None, false);
         Progress::Restarted
     }
 }

@@ -108,6 +108,12 @@ impl Pair {
         }
     }
 
+    /// What is to tell without any time passing.
+    pub(crate) fn events_now(&mut self) -> Option<(End, Event)> {
+        self.collect();
+        self.events.pop_front()
+    }
+
     /// Lets this much time pass; what happens is told by `next_event` afterwards.
     pub(crate) fn pass(&mut self, duration: Duration) {
         let until = self.now.plus(duration);
