@@ -10,6 +10,7 @@ pub mod link;
 pub mod model;
 pub mod moment;
 pub mod path;
+pub mod registration;
 pub mod value;
 
 pub use content::ContentFormat;
