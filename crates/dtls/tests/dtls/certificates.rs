@@ -1,1 +1,316 @@
-//! To come.
+//! Certificates on both ends: whose are taken and whose are not.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
+    date_time_ymd,
+};
+use updraft_dtls::{
+    Certified, Client, ClientConfig, ClientCredential, Error, Event, Failure, Identity, OwnCertificate, Server,
+    ServerConfig, Sessions, Trust,
+};
+
+use crate::world::{World, address, client_config, server_config};
+
+/// Years between which a certificate is good.
+type Years = (i32, i32);
+const GOOD: Years = (2020, 2120);
+const EXPIRED: Years = (2010, 2015);
+const NOT_YET: Years = (2110, 2120);
+
+/// An authority of one test.
+struct Authority {
+    pem: String,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+fn params(common_name: &str, names: &[String], years: Years) -> CertificateParams {
+    let mut params = CertificateParams::new(names.to_vec()).unwrap();
+    params.distinguished_name.push(DnType::CommonName, common_name);
+    params.not_before = date_time_ymd(years.0, 1, 1);
+    params.not_after = date_time_ymd(years.1, 1, 1);
+    params
+}
+
+fn key_pair() -> KeyPair {
+    KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).unwrap()
+}
+
+fn authority_params(name: &str) -> CertificateParams {
+    let mut params = params(name, &[], GOOD);
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    params
+}
+
+impl Authority {
+    fn new(name: &str) -> Self {
+        let (params, key) = (authority_params(name), key_pair());
+        let pem = params.self_signed(&key).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    /// An authority that this one vouches for.
+    fn intermediate(&self, name: &str) -> Self {
+        let (params, key) = (authority_params(name), key_pair());
+        let pem = params.signed_by(&key, &self.issuer).unwrap().pem();
+        Self { pem, issuer: Issuer::new(params, key) }
+    }
+
+    fn issue(&self, common_name: &str, names: &[String], years: Years) -> OwnCertificate {
+        let key = key_pair();
+        let certificate = params(common_name, names, years).signed_by(&key, &self.issuer).unwrap();
+        OwnCertificate { chain: certificate.pem().into_bytes(), key: key.serialize_pem().into_bytes() }
+    }
+}
+
+fn der_of(own: &OwnCertificate) -> Vec<u8> {
+    let text = std::str::from_utf8(&own.chain).unwrap();
+    let (_, pem) = x509_parser::pem::parse_x509_pem(text.as_bytes()).unwrap();
+    pem.contents
+}
+
+/// A server of this authority, with keys as well.
+fn server_of(authority: &Authority, own: OwnCertificate) -> ServerConfig {
+    let mut config = server_config();
+    config.certified = Some(Certified { own, device_roots: authority.pem.clone().into_bytes() });
+    config
+}
+
+fn world_of(authority: &Authority) -> World {
+    World::new(server_of(authority, authority.issue("server", &["updraft.test".into(), "127.0.0.1".into()], GOOD)))
+}
+
+fn client_of(own: OwnCertificate, trust: Trust) -> ClientConfig {
+    ClientConfig::new(ClientCredential::Certificate { own, trust })
+}
+
+fn trusting(authority: &Authority, name: &str) -> Trust {
+    Trust::Authority { roots: authority.pem.clone().into_bytes(), name: name.into() }
+}
+
+#[test]
+fn a_device_with_a_certificate_connects_and_is_known_by_what_it_says() {
+    let authority = Authority::new("fleet");
+    let mut world = world_of(&authority);
+    let own = authority.issue("device-1", &["device-1.fleet.test".into()], GOOD);
+    let der = der_of(&own);
+    world.connect(address(1), &client_of(own, trusting(&authority, "updraft.test")));
+    let session = world.session_at(address(1)).expect("it connects");
+    let Some(Identity::Certificate(certificate)) = world.server.identity(session).cloned() else {
+        panic!("{:?}", world.server.identity(session))
+    };
+    assert_eq!(certificate.common_name.as_deref(), Some("device-1"));
+    assert_eq!(certificate.alternative_names, ["device-1.fleet.test"]);
+    let fingerprint: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), &der)).into();
+    assert_eq!(certificate.fingerprint, fingerprint);
+    assert!(world.speaks(address(1), b"up") && world.answers(session, b"down"));
+}
+
+#[test]
+fn a_key_and_a_certificate_are_both_good_on_one_socket() {
+    let authority = Authority::new("fleet");
+    let mut world = world_of(&authority);
+    world.connect(address(1), &client_config("device-1"));
+    let own = authority.issue("device-2", &[], GOOD);
+    world.connect(address(2), &client_of(own, trusting(&authority, "updraft.test")));
+    assert_eq!(world.server.counts().awake, 2);
+    assert!(world.speaks(address(1), b"by key") && world.speaks(address(2), b"by certificate"));
+}
+
+#[test]
+fn an_expired_certificate_of_a_device_is_refused() {
+    let authority = Authority::new("fleet");
+    for years in [EXPIRED, NOT_YET] {
+        let mut world = world_of(&authority);
+        let own = authority.issue("device-1", &[], years);
+        world.connect(address(1), &client_of(own, trusting(&authority, "updraft.test")));
+        assert_eq!(world.failures(), [Failure::CertificateDates], "{years:?}");
+        assert!(matches!(world.refusals()[..], [Failure::Alert(_)]), "{:?}", world.refusals());
+        assert_eq!(world.server.counts(), Default::default());
+    }
+}
+
+#[test]
+fn an_expired_certificate_of_a_server_is_refused_also_if_it_is_pinned() {
+    let authority = Authority::new("fleet");
+    for years in [EXPIRED, NOT_YET] {
+        let own = authority.issue("server", &["updraft.test".into()], years);
+        for trust in [trusting(&authority, "updraft.test"), Trust::Pinned(der_of(&own))] {
+            let mut world = World::new(server_of(&authority, own.clone()));
+            world.connect(address(1), &client_of(authority.issue("device-1", &[], GOOD), trust.clone()));
+            assert_eq!(world.refusals(), [Failure::CertificateDates], "{years:?} {trust:?}");
+            assert_eq!(world.server.sessions().count(), 0);
+        }
+    }
+}
+
+#[test]
+fn a_certificate_of_another_authority_is_refused() {
+    let (authority, another) = (Authority::new("fleet"), Authority::new("fleet"));
+    let mut world = world_of(&authority);
+    let own = another.issue("device-1", &[], GOOD);
+    world.connect(address(1), &client_of(own, trusting(&authority, "updraft.test")));
+    assert_eq!(world.failures(), [Failure::CertificateNotTrusted]);
+
+    let mut world = world_of(&authority);
+    let own = authority.issue("device-1", &[], GOOD);
+    world.connect(address(1), &client_of(own, trusting(&another, "updraft.test")));
+    assert_eq!(world.refusals(), [Failure::CertificateNotTrusted]);
+    assert_eq!(world.server.sessions().count(), 0);
+}
+
+#[test]
+fn a_server_is_known_by_its_name_or_its_address() {
+    let authority = Authority::new("fleet");
+    for (name, connects) in
+        [("updraft.test", true), ("127.0.0.1", true), ("elsewhere.test", false), ("127.0.0.2", false), ("server", false)]
+    {
+        let mut world = world_of(&authority);
+        let own = authority.issue("device-1", &[], GOOD);
+        world.connect(address(1), &client_of(own, trusting(&authority, name)));
+        assert_eq!(world.session_at(address(1)).is_some(), connects, "{name}");
+        assert_eq!(world.refusals().is_empty(), connects, "{name}");
+    }
+    let own = authority.issue("device-1", &[], GOOD);
+    for name in ["", "nul\0byte"] {
+        let config = client_of(own.clone(), trusting(&authority, name));
+        assert_eq!(Client::new(&config).unwrap_err(), Error::Name);
+    }
+}
+
+#[test]
+fn a_pinned_certificate_is_that_one_and_no_other_of_the_same_authority() {
+    let authority = Authority::new("fleet");
+    let own = authority.issue("server", &[], GOOD);
+    let other = authority.issue("server", &[], GOOD);
+    for (pinned, connects) in [(&own, true), (&other, false)] {
+        let mut world = World::new(server_of(&authority, own.clone()));
+        let device = authority.issue("device-1", &[], GOOD);
+        world.connect(address(1), &client_of(device, Trust::Pinned(der_of(pinned))));
+        assert_eq!(world.session_at(address(1)).is_some(), connects);
+        assert_eq!(world.refusals(), if connects { vec![] } else { vec![Failure::CertificateNotTrusted] });
+    }
+}
+
+/// A server, and a device, whose certificates come from an intermediate authority, and do not fit in one datagram.
+fn with_long_chains() -> (ServerConfig, ClientConfig) {
+    let root = Authority::new("root");
+    let intermediate = root.intermediate("intermediate");
+    let long = |common_name: &str, name: &str| {
+        let mut names: Vec<_> = (0..16).map(|number| format!("a-rather-long-name-{number}.fleet.test")).collect();
+        names.push(name.into());
+        let mut own = intermediate.issue(common_name, &names, GOOD);
+        own.chain.extend_from_slice(intermediate.pem.as_bytes());
+        own
+    };
+    let server = server_of(&root, long("server", "updraft.test"));
+    (server, client_of(long("device-1", "device-1.test"), trusting(&root, "updraft.test")))
+}
+
+#[test]
+fn chains_that_do_not_fit_in_one_datagram_are_put_together() {
+    let (server, client) = with_long_chains();
+    let mut world = World::new(server);
+    world.connect(address(1), &client);
+    assert!(world.speaks(address(1), b"up"));
+    for (sent, whose) in [(&world.sent, "device"), (&world.answered, "server")] {
+        assert!(sent.iter().all(|(_, datagram)| datagram.len() <= 1232), "{whose}");
+        assert!(sent.iter().any(|(_, datagram)| datagram.len() > 1000), "{whose}");
+    }
+}
+
+#[test]
+fn a_handshake_with_certificates_completes_whichever_datagram_is_lost() {
+    let mut nth = 0;
+    loop {
+        let (server, client) = with_long_chains();
+        let mut world = World::new(server);
+        let count = Rc::new(Cell::new(0));
+        let counted = Rc::clone(&count);
+        world.network = Box::new(move |_, _| {
+            counted.set(counted.get() + 1);
+            counted.get() - 1 != nth
+        });
+        world.connect(address(1), &client);
+        world.pass(Duration::from_secs(50));
+        assert!(world.session_at(address(1)).is_some(), "datagram {nth} lost: {:?}", world.events);
+        world.network = Box::new(|_, _| true);
+        assert!(world.speaks(address(1), b"up"), "datagram {nth} lost");
+        if nth >= count.get() {
+            break;
+        }
+        nth += 1;
+    }
+    assert!(nth >= 8, "{nth} datagrams are too few for chains in pieces");
+}
+
+#[test]
+fn a_session_with_a_certificate_sleeps_and_outlives_a_restart() {
+    let authority = Authority::new("fleet");
+    let mut world = world_of(&authority);
+    let own = authority.issue("device-1", &["device-1.test".into()], GOOD);
+    world.connect(address(1), &client_of(own, trusting(&authority, "updraft.test")));
+    let session = world.session_at(address(1)).unwrap();
+    let identity = world.server.identity(session).cloned().unwrap();
+    world.speaks(address(1), b"x");
+    world.pass(Duration::from_secs(601));
+    assert_eq!(world.server.counts().asleep, 1);
+    assert!(world.answers(session, b"wake up"));
+
+    let bytes = world.server.save(session).unwrap().into_bytes();
+    assert!(bytes.len() < 400, "{} bytes: the certificate itself is not kept", bytes.len());
+    let own = authority.issue("server", &["updraft.test".into()], GOOD);
+    world.server = Server::new(server_of(&authority, own)).unwrap();
+    let snapshot = updraft_dtls::Snapshot::from_bytes(&bytes).unwrap();
+    assert_eq!(snapshot.identity(), &identity);
+    let session = world.server.restore(world.now, snapshot).unwrap();
+    assert!(world.speaks(address(1), b"up") && world.answers(session, b"down"));
+}
+
+#[test]
+fn what_cannot_be_a_certificate_or_its_key_is_refused_at_the_beginning() {
+    let authority = Authority::new("fleet");
+    let (one, other) = (authority.issue("one", &[], GOOD), authority.issue("other", &[], GOOD));
+    let refused = |own: OwnCertificate| Server::new(server_of(&authority, own)).unwrap_err();
+    let chain = b"no certificate".to_vec();
+    assert!(matches!(refused(OwnCertificate { chain, ..one.clone() }), Error::Certificate("own", _)));
+    let key = b"no key".to_vec();
+    assert!(matches!(refused(OwnCertificate { key, ..one.clone() }), Error::PrivateKey(_)));
+    assert_eq!(refused(OwnCertificate { key: other.key, ..one.clone() }), Error::KeyMismatch);
+    let mut config = server_of(&authority, one.clone());
+    config.certified.as_mut().unwrap().device_roots = b"none".to_vec();
+    assert!(matches!(Server::new(config).unwrap_err(), Error::Certificate("device authorities'", _)));
+    let der = OwnCertificate { chain: der_of(&one), ..one };
+    assert!(Server::new(server_of(&authority, der)).is_ok(), "DER is read as well");
+}
+
+#[test]
+fn a_certificate_alone_proves_nothing() {
+    let authority = Authority::new("fleet");
+    let mut world = world_of(&authority);
+    let own = authority.issue("device-1", &[], GOOD);
+    // What proves that it holds the key, its CertificateVerify (RFC 5246 §7.4.8), is left out of its flight.
+    world.network = Box::new(|way, datagram| way == crate::world::Way::ToClient || datagram[13] == 1);
+    world.connect(address(1), &client_of(own, trusting(&authority, "updraft.test")));
+    let (_, flight) = world.sent[2].clone();
+    let (mut rest, mut left_out) = (&flight[..], 0);
+    while !rest.is_empty() {
+        let length = 13 + usize::from(u16::from_be_bytes([rest[11], rest[12]]));
+        let (record, after) = rest.split_at(length.min(rest.len()));
+        rest = after;
+        if record[..5] == [22, 0xfe, 0xfd, 0, 0] && record[13] == 15 {
+            left_out += 1;
+        } else {
+            world.server.handle_datagram(world.now, address(1), record);
+        }
+    }
+    assert_eq!(left_out, 1);
+    world.clients.clear();
+    world.pass(Duration::from_secs(100));
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Connected { .. })), "{:?}", world.events);
+    assert_eq!(world.server.counts(), Default::default());
+}
