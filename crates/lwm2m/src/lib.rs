@@ -3,6 +3,8 @@
 //! Deliberately absent: clocks, sockets, DTLS, random sources, threads, and any async runtime. The caller brings datagrams,
 //! the moment, and a seed; so the same code runs in the server, in the agent, in an RTOS-like program and in the simulator.
 
+pub mod bootstrap;
+pub mod client;
 pub mod coap;
 pub mod content;
 pub mod firmware;

@@ -165,7 +165,7 @@ impl Binding {
     }
 
     /// The letters of `b`, and whether Q was one of them. Letters of later versions are kept.
-    fn parse(text: &str) -> Result<(Self, Option<QueueMode>), Refusal> {
+    pub(crate) fn parse(text: &str) -> Result<(Self, Option<QueueMode>), Refusal> {
         // Each of the seven letters once; a register with a wrong letter is answered by minutes of silence, so more pass.
         let letters = (1..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase());
         if !letters {
