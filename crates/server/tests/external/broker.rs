@@ -33,12 +33,18 @@ pattern readwrite state/%u/#
 pattern readwrite $aws/things/%u/#
 ";
 
+/// What each device may do at NATS, by the same guide; `NAME` is the device.
+const NATS_USER: &str = r#"{ user: NAME, password: "PASSWORD", permissions: {
+      publish: ["state.NAME.>", "$aws.things.NAME.>"]
+      subscribe: ["state.NAME", "state.NAME.>", "$aws.things.NAME", "$aws.things.NAME.>", "$MQTT.sub.>"] } }
+"#;
+
 /// Which broker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
     /// Mosquitto, where everybody needs a password and is kept to its own topics.
     Mosquitto,
-    /// NATS with JetStream, open to everybody.
+    /// NATS with JetStream: open to everybody, or each device is kept to its own topics if any are named.
     Nats,
 }
 
@@ -101,6 +107,8 @@ impl Broker {
         if kind == Kind::Mosquitto {
             write_users(folder.path(), devices);
             write_rules(folder.path(), SERVER);
+        } else {
+            fs::write(folder.path().join("users.conf"), nats_users(devices)).unwrap();
         }
         for _ in 0..PORTS_MAX {
             let (port, tls_port) = (free_port(), has_tls.then(free_port));
@@ -203,7 +211,7 @@ fn configuration(kind: Kind, folder: &Path, port: u16, tls_port: Option<u16>) ->
                 )
             });
             format!(
-                "host: 127.0.0.1\nport: -1\nserver_name: test\n\
+                "host: 127.0.0.1\nport: -1\nserver_name: test\ninclude users.conf\n\
                  jetstream {{ store_dir: \"{folder}/jetstream\" }}\n\
                  mqtt {{ host: 127.0.0.1, port: {}\n {} }}\n",
                 tls_port.unwrap_or(port),
@@ -226,6 +234,17 @@ fn write_users(folder: &Path, devices: &[String]) {
     // -U makes hashes of the passwords of a whole file.
     let made = Command::new("mosquitto_passwd").arg("-U").arg(&users).status().unwrap();
     assert!(made.success());
+}
+
+fn nats_users(devices: &[String]) -> String {
+    if devices.is_empty() {
+        return String::new();
+    }
+    let all = format!(
+        "{{ user: {SERVER}, password: \"{PASSWORD}\", permissions: {{ publish: \">\", subscribe: \">\" }} }}\n"
+    );
+    let each = devices.iter().map(|name| NATS_USER.replace("NAME", name).replace("PASSWORD", PASSWORD));
+    format!("authorization {{ users = [\n{all}{} ] }}\n", each.collect::<String>())
 }
 
 fn log(folder: &Path) -> String {

@@ -65,9 +65,8 @@ fn rustls_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Erro
 /// What is wrong with the certificate that the broker has shown.
 fn brokers_certificate(wrong: &CertificateError, config: &ExternalConfig) -> Option<String> {
     let host = config.address().map(|address| address.host).unwrap_or_default();
-    // An enum of another's, open to what is yet to come.
-    match wrong {
-        CertificateError::UnknownIssuer => Some(match &config.ca {
+    if *wrong == CertificateError::UnknownIssuer {
+        return Some(match &config.ca {
             Some(ca) => format!(
                 "the broker's certificate is from no authority in {}: ca must be the file of the authority that signed it",
                 ca.display()
@@ -77,18 +76,20 @@ fn brokers_certificate(wrong: &CertificateError, config: &ExternalConfig) -> Opt
                      authority that signed it"
                     .to_owned()
             }
-        }),
-        CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. } => Some(format!(
-            "the broker's certificate is not for {host}: url must have a name that stands in it"
-        )),
-        CertificateError::Expired | CertificateError::ExpiredContext { .. } => {
-            Some("the broker's certificate has expired: it must be renewed at the broker".to_owned())
-        }
-        CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. } => {
-            Some("the broker's certificate is not valid yet: is the clock of this machine right?".to_owned())
-        }
-        _ => None,
+        });
     }
+    if matches!(wrong, CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. }) {
+        return Some(format!(
+            "the broker's certificate is not for {host}: url must have a name that stands in it"
+        ));
+    }
+    if matches!(wrong, CertificateError::Expired | CertificateError::ExpiredContext { .. }) {
+        return Some("the broker's certificate has expired: it must be renewed at the broker".to_owned());
+    }
+    let is_early =
+        matches!(wrong, CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. });
+    is_early
+        .then(|| "the broker's certificate is not valid yet: is the clock of this machine right?".to_owned())
 }
 
 /// What the broker has against the certificate that the server has shown, or not shown (RFC 8446, 6.2).
@@ -112,24 +113,18 @@ fn own_certificate(alert: AlertDescription, config: &ExternalConfig) -> Option<S
     let Some(path) = config.certificate.as_deref().map(Path::display) else {
         return Some("the broker wants a client certificate: set certificate and key".to_owned());
     };
-    Some(match alert {
-        AlertDescription::CertificateExpired => {
-            format!(
-                "the client certificate in {path} has expired: renew it; it is read anew for each connection"
-            )
-        }
-        AlertDescription::UnknownCA => {
-            format!("the broker does not know the authority of the client certificate in {path}")
-        }
-        _ => format!("the broker refuses the client certificate in {path} ({alert:?})"),
+    Some(if alert == AlertDescription::CertificateExpired {
+        format!("the client certificate in {path} has expired: renew it; it is read anew for each connection")
+    } else if alert == AlertDescription::UnknownCA {
+        format!("the broker does not know the authority of the client certificate in {path}")
+    } else {
+        format!("the broker refuses the client certificate in {path} ({alert:?})")
     })
 }
 
 fn is_hang_up(error: &ConnectionError) -> bool {
-    let error = match error {
-        ConnectionError::MqttState(StateError::ConnectionAborted) => return true,
-        ConnectionError::MqttState(StateError::Io(error)) | ConnectionError::Io(error) => error,
-        _ => return false,
+    let (ConnectionError::MqttState(StateError::Io(error)) | ConnectionError::Io(error)) = error else {
+        return matches!(error, ConnectionError::MqttState(StateError::ConnectionAborted));
     };
     matches!(
         error.kind(),
