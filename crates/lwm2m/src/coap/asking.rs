@@ -22,7 +22,15 @@ enum Turn {
     /// An empty message, to hear a Reset.
     Ping(RequestId),
     /// A confirmable notification.
-    Notify { observer: Observer, token: Token, response: Response },
+    Notify(Box<Notification>),
+}
+
+/// A confirmable notification of ours.
+#[derive(Debug)]
+struct Notification {
+    observer: Observer,
+    token: Token,
+    response: Response,
 }
 
 /// How far the turn is.
@@ -87,7 +95,7 @@ impl Asking {
         token: Token,
         response: Response,
     ) -> Result<(), Refused> {
-        let newer = Turn::Notify { observer, token, response };
+        let newer = Turn::Notify(Box::new(Notification { observer, token, response }));
         let older = self.queue.iter().position(|turn| turn.is_for(observer));
         match older {
             Some(older) => self.queue[older] = newer,
@@ -223,6 +231,7 @@ impl Asking {
             && self.observation(ask.id).is_none()
             && self.observations.len() < link.config.observations_max
         {
+            self.observations.reserve_exact(1);
             self.observations.push(Observation::new(now, ask.id, message.token, ask.request(), sequence));
         }
         let step = ask.handle_response(response, &link.config);
@@ -284,7 +293,7 @@ impl Asking {
                 link.tell(Event::Pong { id: *id });
                 self.end_turn(now, link);
             }
-            Some((Turn::Notify { .. }, _)) => self.end_turn(now, link),
+            Some((Turn::Notify(_), _)) => self.end_turn(now, link),
             None => {}
         }
     }
@@ -314,7 +323,8 @@ impl Asking {
                 link.tell(Event::Failed { id, failure });
                 self.next_turn(now, link);
             }
-            Some((Turn::Notify { observer, .. }, _)) => {
+            Some((Turn::Notify(notification), _)) => {
+                let observer = notification.observer;
                 // RFC 7641 §4.5: who rejects a notification, or does not acknowledge it, observes no more.
                 self.forget_observer(observer);
                 if interests.remove(observer) {
@@ -396,7 +406,8 @@ impl Asking {
                 let id = link.send_confirmable(now, Purpose::Turn, empty);
                 Stage::Flying { id, token: Token::EMPTY }
             }
-            Turn::Notify { token, response, .. } => {
+            Turn::Notify(notification) => {
+                let Notification { token, response, .. } = notification.as_ref();
                 let content = Content::new(response.code, *token, &response.options, &response.payload);
                 let id = link.send_confirmable(now, Purpose::Turn, content);
                 Stage::Flying { id, token: *token }
@@ -421,13 +432,13 @@ impl Turn {
         match self {
             Self::Ask(ask) => ask.id == id || ask.audience == Audience::Observer(id),
             Self::Ping(ping) => *ping == id,
-            Self::Notify { .. } => false,
+            Self::Notify(_) => false,
         }
     }
 
     fn is_for(&self, whom: Observer) -> bool {
         match self {
-            Self::Notify { observer, .. } => *observer == whom,
+            Self::Notify(notification) => notification.observer == whom,
             Self::Ask(_) | Self::Ping(_) => false,
         }
     }
@@ -435,7 +446,7 @@ impl Turn {
     fn completes(&self, id: RequestId) -> bool {
         match self {
             Self::Ask(ask) => ask.audience == Audience::Observer(id),
-            Self::Ping(_) | Self::Notify { .. } => false,
+            Self::Ping(_) | Self::Notify(_) => false,
         }
     }
 }

@@ -71,14 +71,28 @@ impl<'a> Content<'a> {
     }
 }
 
+/// What is to be polled.
+#[derive(Debug, Default)]
+struct Outbox {
+    transmit: VecDeque<Vec<u8>>,
+    events: VecDeque<Event>,
+}
+
+impl Outbox {
+    fn held_bytes(&self) -> usize {
+        let datagrams: usize = self.transmit.iter().map(Vec::len).sum();
+        size_of::<Self>() + datagrams + self.events.capacity() * size_of::<Event>()
+    }
+}
+
 /// The way to one peer, and to the application.
 #[derive(Debug)]
 pub(super) struct Link {
     pub(super) config: Arc<Config>,
     pub(super) recent: Recent,
     tokens: TokenSource,
-    transmit: VecDeque<Vec<u8>>,
-    events: VecDeque<Event>,
+    /// There only while it holds something: nearly all peers are idle nearly all of the time.
+    outbox: Option<Box<Outbox>>,
     flights: Vec<Flight>,
     round_trip: RoundTrip,
     /// Bytes an unproven peer may still be sent.
@@ -97,8 +111,7 @@ impl Link {
             config,
             recent: Recent::default(),
             tokens,
-            transmit: VecDeque::new(),
-            events: VecDeque::new(),
+            outbox: None,
             flights: Vec::new(),
             round_trip: RoundTrip::default(),
             allowance: None,
@@ -122,7 +135,7 @@ impl Link {
 
     /// Tells the application.
     pub(super) fn tell(&mut self, event: Event) {
-        self.events.push_back(event);
+        self.outbox.get_or_insert_default().events.push_back(event);
     }
 
     /// Sends a message until it is acknowledged; gives its ID.
@@ -194,6 +207,7 @@ impl Link {
     pub(super) fn handle_heard(&mut self, now: Moment, id: u16) -> Option<Purpose> {
         let at = self.flights.iter().position(|flight| flight.id == id)?;
         let flight = self.flights.swap_remove(at);
+        self.release_flights();
         if flight.retransmits == 0 {
             self.round_trip.handle_sample(now.since(flight.sent));
         } else {
@@ -205,6 +219,14 @@ impl Link {
     /// Sends the message `id` no more.
     pub(super) fn drop_flight(&mut self, id: u16) {
         self.flights.retain(|flight| flight.id != id);
+        self.release_flights();
+    }
+
+    /// Gives memory back with the last flight: most peers are idle most of the time.
+    fn release_flights(&mut self) {
+        if self.flights.is_empty() {
+            self.flights = Vec::new();
+        }
     }
 
     /// Sends again what is due; gives the messages that were sent often enough.
@@ -226,6 +248,7 @@ impl Link {
             true
         });
         self.flights = flights;
+        self.release_flights();
         given_up
     }
 
@@ -236,24 +259,25 @@ impl Link {
 
     /// The next datagram, where the peer may have it.
     pub(super) fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        let length = self.transmit.front()?.len() as u64;
+        let outbox = self.outbox.as_mut()?;
+        let length = outbox.transmit.front()?.len() as u64;
         if let Some(allowance) = &mut self.allowance {
             *allowance = allowance.checked_sub(length)?;
         }
-        let datagram = self.transmit.pop_front();
-        if self.transmit.is_empty() {
-            self.transmit = VecDeque::new();
-        }
+        let datagram = outbox.transmit.pop_front();
+        self.release_outbox();
         datagram
     }
 
     /// The next event.
     pub(super) fn poll_event(&mut self) -> Option<Event> {
-        let event = self.events.pop_front();
-        if self.events.is_empty() {
-            self.events = VecDeque::new();
-        }
+        let event = self.outbox.as_mut()?.events.pop_front();
+        self.release_outbox();
         event
+    }
+
+    fn release_outbox(&mut self) {
+        self.outbox.take_if(|outbox| outbox.transmit.is_empty() && outbox.events.is_empty());
     }
 
     /// The peer sent this many bytes.
@@ -281,16 +305,16 @@ impl Link {
     /// Bytes on the heap.
     pub(super) fn held_bytes(&self) -> usize {
         self.recent.held_bytes()
-            + self.transmit.iter().map(Vec::len).sum::<usize>()
+            + self.outbox.as_ref().map_or(0, |outbox| outbox.held_bytes())
             + self.flights.iter().map(|flight| flight.bytes.len()).sum::<usize>()
             + self.flights.capacity() * size_of::<Flight>()
-            + self.events.capacity() * size_of::<Event>()
     }
 
     fn transmit(&mut self, datagram: Vec<u8>) {
         // Retransmission brings back what an unproven peer could not have yet.
-        if self.allowance.is_none() || self.transmit.len() < HELD_BACK_MAX {
-            self.transmit.push_back(datagram);
+        let transmit = &mut self.outbox.get_or_insert_default().transmit;
+        if self.allowance.is_none() || transmit.len() < HELD_BACK_MAX {
+            transmit.push_back(datagram);
         }
     }
 

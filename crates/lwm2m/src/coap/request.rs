@@ -124,6 +124,13 @@ impl Request {
         self
     }
 
+    /// With what a challenge asked to be echoed (RFC 9175 §2).
+    #[must_use]
+    pub fn with_echo(mut self, challenge: &[u8]) -> Self {
+        self.options.set(number::ECHO, challenge);
+        self
+    }
+
     /// The segments of its path. A segment that is no UTF-8 reads as U+FFFD; a `Peer` refuses those.
     pub fn path_segments(&self) -> impl Iterator<Item = &str> {
         self.options.view().all(number::URI_PATH).map(text)
