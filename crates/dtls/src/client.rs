@@ -185,7 +185,7 @@ impl Client {
         while self.state == State::Connected {
             match self.context.read(&mut exchange, &mut self.buffer) {
                 Ok(Some(length)) => {
-                    self.events.push_back(ClientEvent::Received(self.buffer[..length].to_vec()))
+                    self.events.push_back(ClientEvent::Received(self.buffer[..length].to_vec()));
                 }
                 Ok(None) => break,
                 Err(ended) => {

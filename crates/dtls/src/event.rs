@@ -75,6 +75,9 @@ pub enum Failure {
     UnknownIdentity,
     /// The key could not be looked up.
     Unavailable,
+    /// The key that goes by that identity is empty, or longer than [`KEY_BYTES_MAX`](crate::KEY_BYTES_MAX). The peer hears
+    /// nothing: it is not to blame.
+    KeyLength,
     /// The peers' keys differ.
     WrongKey,
     /// The certificate has expired, or is not valid yet.

@@ -1,8 +1,8 @@
 //! DTLS 1.2 for many peers on one socket, without the socket: datagrams and the time go in, datagrams and events come out.
 //! Both ends: [`Server`] holds the sessions of all devices, [`Client`] the one session of a device.
 //!
-//! The handshake, the records, X.509 and all cryptography are Mbed TLS; `mbed` is the only module of the tree with unsafe
-//! code. What is ours is what Mbed TLS leaves to its user: which datagram belongs to whom, cookies before memory, limits,
+//! The handshake, the records, X.509 and all cryptography are Mbed TLS. `mbed` is the only module of the tree with unsafe
+//! code, but for the two lines that let each end move to another thread. What is ours is what Mbed TLS leaves to its user: which datagram belongs to whom, cookies before memory, limits,
 //! sessions that sleep as a few hundred bytes and wake by themselves, and sessions that outlive a graceful restart.
 //!
 //! Time is a [`Duration`](std::time::Duration) since a beginning of the caller's choosing, which never goes back. The dates

@@ -7,7 +7,7 @@ use mbedtls_rs_sys as sys;
 
 use super::context::Exchange;
 use super::settings::Settings;
-use crate::{Certificate, Identity, Lookup};
+use crate::{Certificate, Failure, Identity, KEY_BYTES_MAX, Lookup};
 
 /// Fills with random bytes from the system.
 pub(super) extern "C" fn random(_context: *mut c_void, output: *mut c_uchar, size: usize) -> c_int {
@@ -86,11 +86,15 @@ pub(super) unsafe extern "C" fn pre_shared_key(
     };
     exchange.seen.identity = Some(Identity::Psk(identity.to_vec()));
     match lookup(identity) {
+        Lookup::Key(key) if key.is_empty() || key.len() > KEY_BYTES_MAX => {
+            exchange.seen.no_key = Some(Failure::KeyLength);
+            UNKNOWN
+        }
         // SAFETY: copies the key, of this length, into the handshake of a context that is in its handshake.
         Lookup::Key(key) => unsafe { sys::mbedtls_ssl_set_hs_psk(ssl, key.as_ptr(), key.len()) },
         Lookup::Unknown => UNKNOWN,
         Lookup::Unavailable => {
-            exchange.seen.unavailable = true;
+            exchange.seen.no_key = Some(Failure::Unavailable);
             UNKNOWN
         }
     }

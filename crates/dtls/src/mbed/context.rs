@@ -18,8 +18,8 @@ const STATE_BYTES_MAX: usize = 1024;
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) identity: Option<Identity>,
-    /// The key could not be looked up.
-    pub(crate) unavailable: bool,
+    /// Why there is no key to try, where that is not the peer's fault.
+    pub(crate) no_key: Option<Failure>,
     /// What is wrong with its certificates, in Mbed TLS's bits.
     pub(crate) certificate_flags: u32,
 }
@@ -99,8 +99,7 @@ impl Ended {
     pub(crate) fn failure(self, seen: &Seen) -> Failure {
         let dates = sys::MBEDTLS_X509_BADCERT_EXPIRED | sys::MBEDTLS_X509_BADCERT_FUTURE;
         match self.code {
-            sys::MBEDTLS_ERR_SSL_UNKNOWN_IDENTITY if seen.unavailable => Failure::Unavailable,
-            sys::MBEDTLS_ERR_SSL_UNKNOWN_IDENTITY => Failure::UnknownIdentity,
+            sys::MBEDTLS_ERR_SSL_UNKNOWN_IDENTITY => seen.no_key.unwrap_or(Failure::UnknownIdentity),
             sys::MBEDTLS_ERR_SSL_INVALID_MAC => Failure::WrongKey,
             sys::MBEDTLS_ERR_SSL_TIMEOUT => Failure::Timeout,
             sys::MBEDTLS_ERR_SSL_NO_CLIENT_CERTIFICATE => Failure::NoCertificate,

@@ -134,7 +134,7 @@ impl Server {
         match record.kind {
             Kind::Hello(hello) => match self.handshakes.get(from) {
                 Some(handshake) if handshake.hello == hello => {
-                    self.step_handshake(now_ms, from, Some(record.bytes))
+                    self.step_handshake(now_ms, from, Some(record.bytes));
                 }
                 _ => self.handle_hello(now_ms, from, hello, record.bytes),
             },
@@ -244,8 +244,8 @@ impl Server {
                 self.connect(now_ms, from, handshake, exchange.seen);
             }
             Progress::Failed(ended) => {
-                // Who cannot be told for now what is wrong hears nothing, and tries again.
-                if !exchange.seen.unavailable {
+                // Who is not to blame hears nothing, and tries again.
+                if exchange.seen.no_key.is_none() {
                     self.send_all(from, exchange.outgoing);
                 }
                 self.refuse(from, exchange.seen, ended);

@@ -5,25 +5,25 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use rcgen::{
-    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
-    date_time_ymd,
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose,
+    PKCS_ECDSA_P256_SHA256, date_time_ymd,
 };
 use updraft_dtls::{
-    Certified, Client, ClientConfig, ClientCredential, Error, Event, Failure, Identity, OwnCertificate, Server,
-    ServerConfig, Sessions, Trust,
+    Certified, Client, ClientConfig, ClientCredential, Error, Event, Failure, Identity, OwnCertificate,
+    Server, ServerConfig, Sessions, Trust,
 };
 
 use crate::world::{World, address, client_config, server_config};
 
 /// Years between which a certificate is good.
-type Years = (i32, i32);
-const GOOD: Years = (2020, 2120);
+pub(crate) type Years = (i32, i32);
+pub(crate) const GOOD: Years = (2020, 2120);
 const EXPIRED: Years = (2010, 2015);
 const NOT_YET: Years = (2110, 2120);
 
 /// An authority of one test.
-struct Authority {
-    pem: String,
+pub(crate) struct Authority {
+    pub(crate) pem: String,
     issuer: Issuer<'static, KeyPair>,
 }
 
@@ -47,7 +47,7 @@ fn authority_params(name: &str) -> CertificateParams {
 }
 
 impl Authority {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let (params, key) = (authority_params(name), key_pair());
         let pem = params.self_signed(&key).unwrap().pem();
         Self { pem, issuer: Issuer::new(params, key) }
@@ -60,7 +60,7 @@ impl Authority {
         Self { pem, issuer: Issuer::new(params, key) }
     }
 
-    fn issue(&self, common_name: &str, names: &[String], years: Years) -> OwnCertificate {
+    pub(crate) fn issue(&self, common_name: &str, names: &[String], years: Years) -> OwnCertificate {
         let key = key_pair();
         let certificate = params(common_name, names, years).signed_by(&key, &self.issuer).unwrap();
         OwnCertificate { chain: certificate.pem().into_bytes(), key: key.serialize_pem().into_bytes() }
@@ -74,14 +74,17 @@ fn der_of(own: &OwnCertificate) -> Vec<u8> {
 }
 
 /// A server of this authority, with keys as well.
-fn server_of(authority: &Authority, own: OwnCertificate) -> ServerConfig {
+pub(crate) fn server_of(authority: &Authority, own: OwnCertificate) -> ServerConfig {
     let mut config = server_config();
     config.certified = Some(Certified { own, device_roots: authority.pem.clone().into_bytes() });
     config
 }
 
 fn world_of(authority: &Authority) -> World {
-    World::new(server_of(authority, authority.issue("server", &["updraft.test".into(), "127.0.0.1".into()], GOOD)))
+    World::new(server_of(
+        authority,
+        authority.issue("server", &["updraft.test".into(), "127.0.0.1".into()], GOOD),
+    ))
 }
 
 fn client_of(own: OwnCertificate, trust: Trust) -> ClientConfig {
@@ -105,7 +108,8 @@ fn a_device_with_a_certificate_connects_and_is_known_by_what_it_says() {
     };
     assert_eq!(certificate.common_name.as_deref(), Some("device-1"));
     assert_eq!(certificate.alternative_names, ["device-1.fleet.test"]);
-    let fingerprint: [u8; 32] = sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), &der)).into();
+    let fingerprint: [u8; 32] =
+        sha2::Digest::finalize(sha2::Digest::chain_update(sha2::Sha256::default(), &der)).into();
     assert_eq!(certificate.fingerprint, fingerprint);
     assert!(world.speaks(address(1), b"up") && world.answers(session, b"down"));
 }
@@ -166,9 +170,13 @@ fn a_certificate_of_another_authority_is_refused() {
 #[test]
 fn a_server_is_known_by_its_name_or_its_address() {
     let authority = Authority::new("fleet");
-    for (name, connects) in
-        [("updraft.test", true), ("127.0.0.1", true), ("elsewhere.test", false), ("127.0.0.2", false), ("server", false)]
-    {
+    for (name, connects) in [
+        ("updraft.test", true),
+        ("127.0.0.1", true),
+        ("elsewhere.test", false),
+        ("127.0.0.2", false),
+        ("server", false),
+    ] {
         let mut world = world_of(&authority);
         let own = authority.issue("device-1", &[], GOOD);
         world.connect(address(1), &client_of(own, trusting(&authority, name)));
@@ -201,7 +209,8 @@ fn with_long_chains() -> (ServerConfig, ClientConfig) {
     let root = Authority::new("root");
     let intermediate = root.intermediate("intermediate");
     let long = |common_name: &str, name: &str| {
-        let mut names: Vec<_> = (0..16).map(|number| format!("a-rather-long-name-{number}.fleet.test")).collect();
+        let mut names: Vec<_> =
+            (0..16).map(|number| format!("a-rather-long-name-{number}.fleet.test")).collect();
         names.push(name.into());
         let mut own = intermediate.issue(common_name, &names, GOOD);
         own.chain.extend_from_slice(intermediate.pem.as_bytes());

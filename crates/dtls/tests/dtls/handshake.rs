@@ -4,7 +4,9 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use updraft_dtls::{ClientCredential, CloseReason, ClientEvent, Error, Event, Failure, Identity, PreSharedKey, Sessions};
+use updraft_dtls::{
+    ClientCredential, ClientEvent, CloseReason, Error, Event, Failure, Identity, PreSharedKey, Sessions,
+};
 
 use crate::world::{World, address, client_config, server_config};
 
@@ -53,6 +55,31 @@ fn a_key_that_cannot_be_looked_up_now_is_answered_with_silence() {
     assert_eq!(world.refusals(), [Failure::Timeout], "the device was not told that it is unknown");
 }
 
+#[test]
+fn a_key_of_a_length_that_cannot_be_is_answered_with_silence_and_named() {
+    for length in [0, 33, 100] {
+        let config =
+            updraft_dtls::ServerConfig::psk(Box::new(move |_| updraft_dtls::Lookup::Key(vec![1; length])));
+        let mut world = World::new(config);
+        world.connect(address(1), &client_config("device-1"));
+        assert_eq!(world.failures(), [Failure::KeyLength], "{length}");
+        assert_eq!(world.refusals(), [], "{length}");
+    }
+}
+
+#[test]
+fn the_longest_key_and_the_longest_identity_are_good() {
+    let (identity, key) = (vec![0xff; 128], vec![1; updraft_dtls::KEY_BYTES_MAX]);
+    let known = key.clone();
+    let config = updraft_dtls::ServerConfig::psk(Box::new(move |_| updraft_dtls::Lookup::Key(known.clone())));
+    let mut world = World::new(config);
+    let mut client = client_config("device-1");
+    client.credential = ClientCredential::Psk(PreSharedKey { identity: identity.clone(), key });
+    world.connect(address(1), &client);
+    let session = world.session_at(address(1)).unwrap();
+    assert_eq!(world.server.identity(session), Some(&Identity::Psk(identity)));
+}
+
 /// Connects through a network that loses what `lost` says, and returns how many datagrams there were.
 fn connects_although(lost: impl Fn(usize) -> bool + 'static, told: &str) -> usize {
     let mut world = World::psk();
@@ -64,7 +91,8 @@ fn connects_although(lost: impl Fn(usize) -> bool + 'static, told: &str) -> usiz
     });
     world.connect(address(1), &client_config("device-1"));
     world.pass(Duration::from_secs(50));
-    let session = world.session_at(address(1)).unwrap_or_else(|| panic!("{told}: no session, {:?}", world.events));
+    let session =
+        world.session_at(address(1)).unwrap_or_else(|| panic!("{told}: no session, {:?}", world.events));
     let shaken = count.get();
     world.network = Box::new(|_, _| true);
     assert!(world.clients[&address(1)].is_connected(), "{told}");
@@ -197,7 +225,8 @@ fn an_end_without_a_usable_credential_is_none() {
         (&[b'x'; 129], &[1; 16], Error::IdentityLength),
     ] {
         let mut config = client_config("device-1");
-        config.credential = ClientCredential::Psk(PreSharedKey { identity: identity.to_vec(), key: key.to_vec() });
+        config.credential =
+            ClientCredential::Psk(PreSharedKey { identity: identity.to_vec(), key: key.to_vec() });
         assert_eq!(updraft_dtls::Client::new(&config).unwrap_err(), error);
     }
     drop(server_config());

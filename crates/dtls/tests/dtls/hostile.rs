@@ -148,7 +148,8 @@ fn malformed_datagrams_end_nothing_and_leave_nothing() {
     let session = world.device(1);
     world.speaks(address(1), b"up");
     world.answers(session, b"down");
-    let samples: Vec<_> = world.sent.iter().chain(&world.answered).map(|(_, datagram)| datagram.clone()).collect();
+    let samples: Vec<_> =
+        world.sent.iter().chain(&world.answered).map(|(_, datagram)| datagram.clone()).collect();
     let mut random = Random(7);
     for round in 0..20_000 {
         let mut datagram = samples[random.below(samples.len())].clone();
@@ -166,7 +167,8 @@ fn malformed_datagrams_end_nothing_and_leave_nothing() {
             }
         }
         // Some from the device's own address, some from others.
-        let from = if round % 3 == 0 { address(1) } else { address(100 + u16::try_from(random.below(50)).unwrap()) };
+        let from =
+            if round % 3 == 0 { address(1) } else { address(100 + u16::try_from(random.below(50)).unwrap()) };
         world.server.handle_datagram(world.now, from, &datagram);
         while world.server.poll_transmit().is_some() {}
     }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use updraft_dtls::{CloseReason, Event, Plain, Identity, SendError, Sessions};
+use updraft_dtls::{CloseReason, Event, Identity, Plain, SendError, Sessions};
 
 use crate::world::{Way, World, address, client_config, server_config};
 

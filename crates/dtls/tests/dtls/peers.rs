@@ -1,10 +1,13 @@
-//! The server's end against clients of others: libcoap's, as Debian builds it on OpenSSL and on GnuTLS.
+//! The server's end against clients of others: libcoap's, as Debian builds it on OpenSSL and on GnuTLS, and OpenSSL's own.
 
+use std::io::Write;
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use updraft_dtls::{Event, Identity, Lookup, Server, ServerConfig, Sessions};
+use updraft_dtls::{Event, Identity, Lookup, Server, ServerConfig, SessionId, Sessions};
+
+use crate::certificates::{self, Authority};
 
 /// Longest time that a client may take: a handshake on loopback takes milliseconds.
 const TIME_MAX: Duration = Duration::from_secs(30);
@@ -109,4 +112,91 @@ fn libcoaps_client_on_openssl_connects_with_a_key_and_is_answered() {
 #[test]
 fn libcoaps_client_on_gnutls_connects_with_a_key_and_is_answered() {
     speaks_with("coap-client-gnutls");
+}
+
+/// Lets OpenSSL's client connect with one suite and say a line. Whom the server saw, and whether the session could be put away.
+fn says_hello(mut server: Server, arguments: &[&str]) -> (Identity, bool) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+    let child = Command::new("openssl")
+        .args(["s_client", "-dtls1_2", "-quiet", "-connect", &socket.local_addr().unwrap().to_string()])
+        .args(arguments)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn();
+    let mut running = Running(child.unwrap());
+    let began = Instant::now();
+    let mut buffer = [0; 4096];
+    let (mut connected, mut heard): (Option<(SessionId, Identity)>, bool) = (None, false);
+    while !heard {
+        assert!(began.elapsed() < TIME_MAX, "{arguments:?} takes longer than {TIME_MAX:?}");
+        if let Ok((length, from)) = socket.recv_from(&mut buffer) {
+            server.handle_datagram(began.elapsed(), from, &buffer[..length]);
+        }
+        server.handle_timeout(began.elapsed());
+        while let Some((to, datagram)) = server.poll_transmit() {
+            socket.send_to(&datagram, to).unwrap();
+        }
+        while let Some(event) = server.poll_event() {
+            match event {
+                Event::Connected { session, identity, .. } => {
+                    running.0.stdin.as_mut().unwrap().write_all(b"hello\n").unwrap();
+                    connected = Some((session, identity));
+                }
+                Event::Received { data, .. } => heard = data == b"hello\n",
+                Event::Refused { .. } | Event::Moved { .. } | Event::Closed { .. } => {
+                    panic!("{arguments:?}: {event:?}")
+                }
+            }
+        }
+    }
+    let (session, identity) = connected.unwrap();
+    (identity, server.save(session).is_some())
+}
+
+#[test]
+fn openssls_client_connects_with_each_suite_for_keys() {
+    if !is_present("openssl") {
+        return;
+    }
+    for (suite, sleeps) in
+        [("PSK-AES128-CCM8", true), ("PSK-AES128-GCM-SHA256", true), ("PSK-AES128-CBC-SHA256", false)]
+    {
+        let server = Server::new(ServerConfig::psk(Box::new(|_| Lookup::Key(vec![0xab; 16])))).unwrap();
+        let (cipher, key) = (format!("{suite}:@SECLEVEL=0"), "ab".repeat(16));
+        let seen = says_hello(server, &["-cipher", &cipher, "-psk_identity", "device-7", "-psk", &key]);
+        assert_eq!(seen, (Identity::Psk(b"device-7".to_vec()), sleeps), "{suite}");
+    }
+}
+
+#[test]
+fn openssls_client_connects_with_each_suite_for_certificates() {
+    if !is_present("openssl") {
+        return;
+    }
+    let authority = Authority::new("fleet");
+    let device = authority.issue("device-7", &[], certificates::GOOD);
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("device.pem"), &device.chain).unwrap();
+    std::fs::write(path("device.key"), &device.key).unwrap();
+    std::fs::write(path("ca.pem"), authority.pem.as_bytes()).unwrap();
+    for (suite, sleeps) in [
+        ("ECDHE-ECDSA-AES128-CCM8", true),
+        ("ECDHE-ECDSA-AES128-GCM-SHA256", true),
+        ("ECDHE-ECDSA-AES128-SHA256", false),
+    ] {
+        let own = authority.issue("server", &["updraft.test".into()], certificates::GOOD);
+        let server = Server::new(certificates::server_of(&authority, own)).unwrap();
+        let cipher = format!("{suite}:@SECLEVEL=0");
+        let mut arguments =
+            vec!["-cipher", &cipher, "-verify_return_error", "-verify_hostname", "updraft.test"];
+        let files = [path("device.pem"), path("device.key"), path("ca.pem")];
+        arguments.extend(["-cert", &files[0], "-key", &files[1], "-CAfile", &files[2]]);
+        let (identity, slept) = says_hello(server, &arguments);
+        let Identity::Certificate(certificate) = identity else { panic!("{suite}: {identity:?}") };
+        assert_eq!(certificate.common_name.as_deref(), Some("device-7"), "{suite}");
+        assert_eq!(slept, sleeps, "{suite}");
+    }
 }

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use updraft_dtls::{
-    Client, ClientConfig, ClientCredential, ClientEvent, Event, Failure, Lookup, PreSharedKey, Server, ServerConfig,
-    SessionId, Sessions,
+    Client, ClientConfig, ClientCredential, ClientEvent, Event, Failure, Lookup, PreSharedKey, Server,
+    ServerConfig, SessionId, Sessions,
 };
 
 /// The key that goes by each name in these tests.
@@ -168,7 +168,9 @@ impl World {
         let before = self.events.len();
         self.clients.get_mut(&at).unwrap().send(self.now, data).unwrap();
         self.settle();
-        self.events[before..].iter().any(|event| matches!(event, Event::Received { data: got, .. } if got == data))
+        self.events[before..]
+            .iter()
+            .any(|event| matches!(event, Event::Received { data: got, .. } if got == data))
     }
 
     /// The server sends these bytes; whether a device has received them.
@@ -189,7 +191,9 @@ impl World {
     pub(crate) fn failures(&self) -> Vec<Failure> {
         let failure = |event: &Event| match event {
             Event::Refused { failure, .. } => Some(*failure),
-            Event::Connected { .. } | Event::Received { .. } | Event::Moved { .. } | Event::Closed { .. } => None,
+            Event::Connected { .. } | Event::Received { .. } | Event::Moved { .. } | Event::Closed { .. } => {
+                None
+            }
         };
         self.events.iter().filter_map(failure).collect()
     }
