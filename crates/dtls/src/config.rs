@@ -71,6 +71,9 @@ pub struct ServerConfig {
     pub half_open_per_source_max: usize,
     /// Most sessions, awake and asleep. One more closes that which has been silent for longest.
     pub sessions_max: usize,
+    /// Most sessions of one identity. A device has one, and others while it downloads; one more closes that of its own which
+    /// has been silent for longest, so that one device cannot crowd out the rest.
+    pub sessions_per_identity_max: usize,
     /// Most sessions awake. One more puts that to sleep which has been silent for longest.
     pub awake_max: usize,
     /// After how much silence a session is put to sleep: it goes on when either end has something to say.
@@ -96,6 +99,7 @@ impl ServerConfig {
             half_open_max: 10_000,
             half_open_per_source_max: 2_000,
             sessions_max: 200_000,
+            sessions_per_identity_max: 8,
             awake_max: 100_000,
             sleep_after: Duration::from_secs(10 * 60),
             forget_after: Duration::from_secs(30 * 24 * 3600),

@@ -60,7 +60,7 @@ pub enum CloseReason {
     Alert(u8),
     /// The peer shook hands again from the same address.
     Replaced,
-    /// There were too many sessions, and this one was silent for longest.
+    /// There were too many sessions, in all or of this identity, and this one was silent for longest.
     Evicted,
     /// It was silent for longer than sessions are kept.
     Forgotten,

@@ -265,12 +265,17 @@ impl Server {
         if let Some(before) = self.table.at_address(address) {
             self.end(before, CloseReason::Replaced);
         }
+        let identity = seen.identity.unwrap_or(Identity::Unproven);
+        while let Some(surplus) =
+            self.table.surplus_of(&identity, self.config.sessions_per_identity_max.max(1))
+        {
+            self.end(surplus, CloseReason::Evicted);
+        }
         while self.table.len() >= self.config.sessions_max.max(1) {
             let oldest = self.table.oldest_asleep().or_else(|| self.table.oldest_awake());
             let Some((_, oldest)) = oldest else { break };
             self.end(oldest, CloseReason::Evicted);
         }
-        let identity = seen.identity.unwrap_or(Identity::Unproven);
         let cid = context.has_cid().then_some(cid);
         let session = Session::new(now_ms, address, cid, identity.clone(), State::Awake(context));
         let session = self.table.insert(session);

@@ -1,6 +1,7 @@
 //! Sessions, awake and asleep, by number, address, connection ID and silence.
 
 use std::collections::{BTreeSet, HashMap};
+use std::hash::{BuildHasher, RandomState};
 use std::net::SocketAddr;
 use std::rc::Rc;
 
@@ -47,6 +48,9 @@ pub(super) struct Table {
     sessions: HashMap<SessionId, Box<Session>>,
     by_address: HashMap<SocketAddr, SessionId>,
     by_cid: HashMap<Cid, SessionId>,
+    /// By a digest of whose they are, under a key of this process: those of one identity stand together.
+    by_identity: BTreeSet<(u64, SessionId)>,
+    digest: RandomState,
     awake: BTreeSet<(u64, SessionId)>,
     asleep: BTreeSet<(u64, SessionId)>,
     last: u64,
@@ -89,6 +93,7 @@ impl Table {
         if let Some(cid) = session.cid {
             self.by_cid.insert(cid, id);
         }
+        self.by_identity.insert((self.digest.hash_one(&session.identity), id));
         self.order_of(&session.state).insert((session.order_ms, id));
         self.sessions.insert(id, Box::new(session));
         id
@@ -103,8 +108,19 @@ impl Table {
         if let Some(cid) = session.cid {
             self.by_cid.remove(&cid);
         }
+        self.by_identity.remove(&(self.digest.hash_one(&session.identity), id));
         self.order_of(&session.state).remove(&(session.order_ms, id));
         Some(session)
+    }
+
+    /// That session of an identity which has been silent for longest, if there are so many of it.
+    pub(super) fn surplus_of(&self, identity: &Identity, max: usize) -> Option<SessionId> {
+        let digest = self.digest.hash_one(identity);
+        let own = || {
+            self.by_identity.range((digest, SessionId(0))..=(digest, SessionId(u64::MAX))).map(|(_, id)| *id)
+        };
+        let silence = |id: &SessionId| self.get(*id).map(|session| session.active_ms);
+        (own().count() >= max).then(|| own().min_by_key(silence))?
     }
 
     fn order_of(&mut self, state: &State) -> &mut BTreeSet<(u64, SessionId)> {

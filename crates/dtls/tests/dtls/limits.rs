@@ -65,6 +65,23 @@ fn one_session_too_many_closes_that_which_was_silent_for_longest() {
 }
 
 #[test]
+fn one_device_cannot_crowd_out_another() {
+    let mut config = server_config();
+    (config.sessions_max, config.sessions_per_identity_max) = (10, 3);
+    let mut world = World::new(config);
+    let other = world.device(1);
+    for number in 100..200 {
+        world.now += Duration::from_secs(1);
+        world.connect(address(number), &client_config("device-2"));
+    }
+    assert_eq!(world.server.sessions().count(), 4);
+    assert!(world.speaks(address(1), b"still here") && world.answers(other, b"so am I"));
+    for number in [197, 198, 199] {
+        assert!(world.speaks(address(number), b"the newest of its own are there"));
+    }
+}
+
+#[test]
 fn one_session_too_many_awake_puts_that_to_sleep_which_was_silent_for_longest() {
     let mut config = server_config();
     config.awake_max = 2;
