@@ -1,0 +1,126 @@
+//! A factory device, and what its bootstrap server does with it.
+
+use super::*;
+use crate::bootstrap::{Ask, BootstrapSequence, SecurityMode};
+
+fn security(uri: &str) -> Security {
+    let mode = SecurityMode::NoSec;
+    Security { uri: uri.into(), mode, identity: Vec::new(), server_key: Vec::new(), secret: Vec::new() }
+}
+
+fn factory_device() -> World {
+    let mut world = World::new(Config { bootstrap: Some(security("coap://127.0.0.1:1")), ..config() });
+    world.client.start_bootstrap(world.now);
+    world.settle();
+    world
+}
+
+/// An instance of object 0 or 1, written.
+fn write(world: &mut World, instance: Path, values: &[(u16, crate::Value)]) -> Code {
+    let at =
+        |resource| Path::resource(instance.object_id().unwrap(), instance.instance_id().unwrap(), resource);
+    let entries: Vec<Entry> = values.iter().map(|(id, value)| Entry::new(at(*id), value.clone())).collect();
+    let body = content::encode(ContentFormat::TLV, &instance, &entries).unwrap();
+    let request = Request::new(Method::Put, &instance.to_string());
+    world.ask(request.with_payload(ContentFormat::TLV.0, body)).code
+}
+
+fn write_account(world: &mut World) {
+    use crate::Value::{Boolean, Integer, Opaque, Text};
+    let none = || Opaque(Vec::new());
+    let security = [
+        (0, Text("coap://127.0.0.1:2".into())),
+        (1, Boolean(false)),
+        (2, Integer(3)),
+        (3, none()),
+        (4, none()),
+        (5, none()),
+        (10, Integer(42)),
+    ];
+    assert_eq!(write(world, Path::instance(0, 1), &security), Code::CHANGED);
+    let server = [(0, Integer(42)), (1, Integer(120)), (6, Boolean(false)), (7, Text("U".into()))];
+    assert_eq!(write(world, Path::instance(1, 0), &server), Code::CHANGED);
+}
+
+#[test]
+fn a_factory_device_asks_is_written_an_account_and_registers_with_it() {
+    let mut world = factory_device();
+    assert_eq!(world.actions, [Action::Connect { target: Target::Bootstrap, session: Session::Any }]);
+    assert_eq!(world.asks(), ["Post /bs ep=device-1&pct=112"]);
+    world.answer(Response::new(Code::CHANGED));
+    assert_eq!(world.ask(Request::new(Method::Delete, "/")).code, Code::DELETED);
+    write_account(&mut world);
+    assert_eq!(world.post("/bs"), Code::CHANGED);
+    let account = world.actions.iter().find_map(|action| match action {
+        Action::Bootstrapped(account) => Some(account),
+        _ => None,
+    });
+    assert_eq!(
+        account.map(|account| (account.security.uri.as_str(), account.ssid)),
+        Some(("coap://127.0.0.1:2", 42))
+    );
+    assert!(world.actions.contains(&Action::Connect { target: Target::Server, session: Session::Any }));
+    assert_eq!(world.asks(), ["Post /rd ep=device-1&lwm2m=1.1&lt=120"]);
+}
+
+#[test]
+fn the_bootstrap_sequence_of_the_servers_end_brings_a_device_to_its_server() {
+    let mut world = factory_device();
+    world.answer(Response::new(Code::CHANGED));
+    let account = ServerAccount::new(security("coap://127.0.0.1:3"), 9);
+    let mut sequence = BootstrapSequence::new(vec![account], Some(ContentFormat::SENML_CBOR));
+    while let Some(ask) = sequence.poll_ask() {
+        let request = match ask {
+            Ask::Discover => Request::new(Method::Get, "/").with_accept(40),
+            Ask::Delete(path) => Request::new(Method::Delete, &path.to_string()),
+            Ask::Write { path, format, body } => {
+                Request::new(Method::Put, &path.to_string()).with_payload(format.0, body)
+            }
+            Ask::Finish => Request::new(Method::Post, "/bs"),
+        };
+        let response = world.ask(request);
+        sequence.handle_answer(response.code.0, &response.payload);
+    }
+    assert_eq!(sequence.outcome(), Some(Ok(())));
+    assert_eq!(world.asks(), ["Post /rd ep=device-1&lwm2m=1.1&lt=86400"]);
+}
+
+#[test]
+fn an_account_that_fits_nothing_is_refused_and_the_server_may_mend_it() {
+    let mut world = factory_device();
+    world.answer(Response::new(Code::CHANGED));
+    assert_eq!(world.post("/bs"), Code::NOT_ACCEPTABLE);
+    assert_eq!(write(&mut world, Path::instance(3, 0), &[(14, "+01:00".into())]), Code::METHOD_NOT_ALLOWED);
+    assert_eq!(world.get("/0/0", None).code, Code::METHOD_NOT_ALLOWED);
+    write_account(&mut world);
+    assert_eq!(world.post("/bs"), Code::CHANGED);
+}
+
+#[test]
+fn a_bootstrap_server_that_falls_silent_is_asked_anew() {
+    let mut world = factory_device();
+    world.answer(Response::new(Code::CHANGED));
+    world.pass(Duration::from_secs(246));
+    assert_eq!(world.asks(), [""; 0]);
+    world.pass(Duration::from_secs(100));
+    assert!(world.actions.contains(&Action::BootstrapFailed));
+    assert_eq!(world.asks(), ["Post /bs ep=device-1&pct=112"]);
+}
+
+#[test]
+fn a_device_that_cannot_register_asks_its_bootstrap_server() {
+    let retry = Retry { attempts: 1, ..Retry::default() };
+    let bootstrap = Some(security("coap://127.0.0.1:1"));
+    let mut world = World::new(Config { bootstrap, retry, ..config() });
+    world.client.start(world.now);
+    world.settle();
+    world.answer(Response::new(Code::FORBIDDEN));
+    assert_eq!(world.asks(), ["Post /bs ep=device-1&pct=112"]);
+}
+
+#[test]
+fn a_server_cannot_bootstrap_a_device_that_did_not_ask() {
+    let mut world = World::registered();
+    assert_eq!(world.post("/bs"), Code::NOT_FOUND);
+    assert_eq!(world.ask(Request::new(Method::Delete, "/0/1")).code, Code::UNAUTHORIZED);
+}
