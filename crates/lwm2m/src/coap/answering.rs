@@ -11,10 +11,13 @@ use super::option::{Options, View, number};
 use super::request::{Method, Observe, Request, Response};
 use super::understood;
 use crate::Moment;
+use sha2::{Digest, Sha256};
 
 /// Answers to reading that are longer than this are not kept for a repeated request: it is answered anew, which reading allows
 /// (RFC 7252 §4.5), and a device that pulls a file costs no memory.
 const ANSWER_KEPT_BYTES_MAX: usize = 256;
+/// Bytes of the tags we give to bodies without one: chance makes two alike once in four thousand million.
+const ETAG_BYTES: usize = 4;
 /// When a peer that has too much under way may ask again.
 const BUSY_SECONDS: u32 = 5;
 
@@ -24,6 +27,7 @@ struct Pending {
     exchange: Exchange,
     id: u16,
     token: Token,
+    at: Moment,
     acknowledgement: Acknowledgement,
     method: Method,
     /// What the request has in common with those for the other blocks of the answer.
@@ -91,7 +95,8 @@ enum Verdict {
 impl Answering {
     /// Takes a request.
     pub(super) fn handle_request(&mut self, now: Moment, link: &mut Link, message: &Message<'_>) {
-        let is_pending = self.pending.iter().any(|pending| pending.id == message.id);
+        let is_this = |pending: &Pending| (pending.id, pending.token) == (message.id, message.token);
+        let is_pending = self.pending.iter().any(is_this);
         if is_pending || !link.is_first(now, message) {
             return;
         }
@@ -101,6 +106,7 @@ impl Answering {
             exchange,
             id: message.id,
             token: message.token,
+            at: now,
             acknowledgement: match confirmable {
                 true => Acknowledgement::Due(now.plus(link.config.ack_delay)),
                 false => Acknowledgement::None,
@@ -125,7 +131,7 @@ impl Answering {
         }
         match self.judge(now, link, message, &pending) {
             Verdict::Answer(response) => self.send(now, link, pending, response),
-            Verdict::Ask(_) if self.pending.len() >= link.config.exchanges_max => {
+            Verdict::Ask(_) if self.pending.len() + link.answers_in_flight() >= link.config.exchanges_max => {
                 self.partial = None;
                 self.send(
                     now,
@@ -220,9 +226,7 @@ impl Answering {
     pub(super) fn respond(&mut self, now: Moment, link: &mut Link, exchange: Exchange, response: Response) {
         if let Some(at) = self.pending.iter().position(|pending| pending.exchange == exchange) {
             let pending = self.pending.swap_remove(at);
-            if self.pending.is_empty() {
-                self.pending = Vec::new();
-            }
+            self.release();
             if !response.code.is_success() && pending.block1.is_some_and(|block| block.more) {
                 self.partial = None;
             }
@@ -258,7 +262,7 @@ impl Answering {
     }
 
     /// Keeps a body that is longer than a block, and gives the block of it that was asked for.
-    fn fit(&mut self, now: Moment, link: &mut Link, pending: &Pending, response: Response) -> Response {
+    fn fit(&mut self, now: Moment, link: &Link, pending: &Pending, response: Response) -> Response {
         let largest = link.config.block_size;
         let size = pending.block2.map_or(largest, |asked| asked.size.min(largest));
         if response.options.view().has(number::BLOCK2) {
@@ -281,15 +285,16 @@ impl Answering {
     pub(super) fn keep(
         &mut self,
         now: Moment,
-        link: &mut Link,
+        link: &Link,
         method: Method,
         key: Options,
         mut response: Response,
         asked: Option<Block>,
     ) -> Response {
         if response.etag().is_none() {
-            // Another body under the same name has another tag, so that nobody mixes their blocks.
-            response = response.with_etag(link.draw_token().as_bytes());
+            // Another body has another tag, so that nobody mixes their blocks; the same body has the same.
+            let digest = Sha256::digest(&response.payload);
+            response = response.with_etag(&digest[..ETAG_BYTES]);
         }
         let kept = Kept { method, key, response, at: now };
         let first = Block { number: 0, more: false, size: link.config.block_size };
@@ -315,7 +320,8 @@ impl Answering {
             }
             Acknowledgement::Due(_) => {
                 link.piggyback(pending.id, content);
-                if pending.method.is_safe() && response.payload.len() > ANSWER_KEPT_BYTES_MAX {
+                let long = response.payload.len() > ANSWER_KEPT_BYTES_MAX;
+                if long && pending.method.is_safe() && pending.observe.is_none() {
                     link.recent.remove(pending.id);
                 }
             }
@@ -335,15 +341,25 @@ impl Answering {
                 pending.acknowledgement = Acknowledgement::Sent;
             }
         }
+        // What the application has not answered by then, it never will.
+        self.pending.retain(|pending| now.since(pending.at) < EXCHANGE_LIFETIME);
+        self.release();
         self.partial.take_if(|partial| now.since(partial.at) >= EXCHANGE_LIFETIME);
         self.kept.take_if(|kept| now.since(kept.at) >= EXCHANGE_LIFETIME);
     }
 
+    /// Gives memory back with the last request that waits.
+    fn release(&mut self) {
+        if self.pending.is_empty() {
+            self.pending = Vec::new();
+        }
+    }
+
     /// When something is due.
     pub(super) fn poll_timeout(&self) -> Option<Moment> {
-        let due = self.pending.iter().filter_map(|pending| match pending.acknowledgement {
-            Acknowledgement::Due(due) => Some(due),
-            Acknowledgement::None | Acknowledgement::Sent => None,
+        let due = self.pending.iter().map(|pending| match pending.acknowledgement {
+            Acknowledgement::Due(due) => due,
+            Acknowledgement::None | Acknowledgement::Sent => pending.at.plus(EXCHANGE_LIFETIME),
         });
         let partial = self.partial.as_ref().map(|partial| partial.at.plus(EXCHANGE_LIFETIME));
         let kept = self.kept.as_ref().map(|kept| kept.at.plus(EXCHANGE_LIFETIME));

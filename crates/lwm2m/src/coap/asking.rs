@@ -189,7 +189,7 @@ impl Asking {
         let answers = self.awaited() == Some(message.token);
         let known = answers || self.observations.iter().any(|observation| observation.token == message.token);
         let confirmable = message.kind == MessageType::Confirmable;
-        if !known && link.recent.answer(now, message.id).is_none() {
+        if !known && link.recent.answer(now, message).is_none() {
             // RFC 7641 §3.6: a notification of what is not observed is rejected, however it was sent.
             if confirmable || message.options.has(number::OBSERVE) {
                 link.reset(now, message.id);

@@ -185,10 +185,10 @@ impl Link {
 
     /// Remembers a message of the peer's; `false` where it came before, and what was answered then has gone out again.
     pub(super) fn is_first(&mut self, now: Moment, message: &Message<'_>) -> bool {
-        let again = match self.recent.answer(now, message.id) {
+        let again = match self.recent.answer(now, message) {
             None => {
                 let most = self.config.recent_max;
-                self.recent.insert(now, message.id, Answer::Nothing, most);
+                self.recent.insert(now, message, most);
                 return true;
             }
             Some(Answer::Nothing) => return false,
@@ -214,6 +214,11 @@ impl Link {
             self.round_trip.handle_ambiguous(now.since(flight.sent), flight.timeout);
         }
         Some(flight.purpose)
+    }
+
+    /// How many answers wait for their acknowledgement.
+    pub(super) fn answers_in_flight(&self) -> usize {
+        self.flights.iter().filter(|flight| flight.purpose == Purpose::Answer).count()
     }
 
     /// Sends the message `id` no more.

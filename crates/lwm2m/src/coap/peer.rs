@@ -152,7 +152,7 @@ impl Peer {
         let mut response = response;
         let ends = !response.code.is_success();
         if response.payload.len() > self.link.config.block_size.bytes() {
-            response = self.answering.keep(now, &mut self.link, method, key, response, None);
+            response = self.answering.keep(now, &self.link, method, key, response, None);
         }
         if !ends {
             response.options.set_uint(number::OBSERVE, sequence);

@@ -1,6 +1,7 @@
 //! The messages a peer sent of late, and what was answered: so that a repeated one does nothing twice (RFC 7252 §4.5).
 
 use super::config::EXCHANGE_LIFETIME;
+use super::message::Message;
 use crate::Moment;
 use std::collections::VecDeque;
 
@@ -19,6 +20,7 @@ pub(super) enum Answer {
 #[derive(Debug)]
 struct Entry {
     id: u16,
+    print: u32,
     at: Moment,
     answer: Answer,
 }
@@ -31,18 +33,23 @@ pub(super) struct Recent {
 
 impl Recent {
     /// What was answered to this message; `None` where it is none of the recent ones.
-    pub(super) fn answer(&self, now: Moment, id: u16) -> Option<&Answer> {
-        let found = self.entries.iter().rev().find(|entry| entry.id == id)?;
+    ///
+    /// The ID alone would do by the standard. But a device that has rebooted may count from the same number again, and would be
+    /// answered what it asked before: a message with another code or token is another message.
+    pub(super) fn answer(&self, now: Moment, message: &Message<'_>) -> Option<&Answer> {
+        let is = |entry: &&Entry| entry.id == message.id && entry.print == print(message);
+        let found = self.entries.iter().rev().find(is)?;
         (now.since(found.at) < EXCHANGE_LIFETIME).then_some(&found.answer)
     }
 
     /// Remembers a message, and forgets the oldest where there are more than `most`.
-    pub(super) fn insert(&mut self, now: Moment, id: u16, answer: Answer, most: usize) {
-        self.entries.retain(|entry| entry.id != id);
+    pub(super) fn insert(&mut self, now: Moment, message: &Message<'_>, most: usize) {
+        self.entries.retain(|entry| entry.id != message.id);
         while self.entries.len() >= most.max(1) {
             self.entries.pop_front();
         }
-        self.entries.push_back(Entry { id, at: now, answer });
+        let (id, print) = (message.id, print(message));
+        self.entries.push_back(Entry { id, print, at: now, answer: Answer::Nothing });
     }
 
     /// Sets what was answered to a message, where it is still remembered.
@@ -77,6 +84,12 @@ impl Recent {
         let answers: usize = self.entries.iter().map(|entry| entry.answer.held_bytes()).sum();
         answers + self.entries.capacity() * size_of::<Entry>()
     }
+}
+
+/// What tells messages with the same ID apart: FNV-1a of code and token.
+fn print(message: &Message<'_>) -> u32 {
+    let fold = |hash: u32, byte: &u8| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193);
+    message.token.as_bytes().iter().fold(fold(0x811C_9DC5, &message.code.0), fold)
 }
 
 impl Answer {

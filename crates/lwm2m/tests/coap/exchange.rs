@@ -1,8 +1,6 @@
 //! Requests, answers, retransmission, duplicates, resets: the message layer between two peers.
 
-mod coap_pair;
-
-use coap_pair::{End, Pair, Weather};
+use super::pair::{End, Pair, Weather};
 use std::time::Duration;
 use updraft_lwm2m::coap::{
     Code, Config, Event, Exchange, Failure, Message, MessageType, Method, Refused, Request, Response, Token,
@@ -121,6 +119,38 @@ fn a_repeated_request_is_told_once_and_answered_the_same_again() {
     pair.now = pair.now.plus(Duration::from_secs(248));
     pair.deliver(End::Far, &datagram);
     asked(&mut pair);
+}
+
+#[test]
+fn a_device_that_counts_from_the_same_number_after_a_reboot_is_heard() {
+    let mut pair = Pair::fair();
+    let with_token = |token: &[u8]| {
+        let (options, token) = (updraft_lwm2m::coap::option::View::EMPTY, Token::new(token).expect("short"));
+        let (kind, code) = (MessageType::Confirmable, Method::Post.code());
+        Message { kind, code, id: 1, token, options, payload: &[] }.encode()
+    };
+    for token in [b"before", b"since "] {
+        pair.deliver(End::Far, &with_token(token));
+        let (_, exchange, _) = asked(&mut pair);
+        pair.far.respond(pair.now, exchange, Response::new(Code::CREATED));
+        pair.collect();
+        assert_eq!(pair.said_by(End::Far).last().expect("answered").token.as_bytes(), token);
+    }
+}
+
+#[test]
+fn a_request_the_application_forgets_is_forgotten() {
+    let mut pair = Pair::fair();
+    for kind in [MessageType::Confirmable, MessageType::NonConfirmable] {
+        pair.deliver(End::Far, &get(kind, 1));
+        let (_, exchange, _) = asked(&mut pair);
+        pair.pass(Duration::from_secs(300));
+        assert_eq!((pair.far.held_bytes(), pair.far.poll_timeout()), (0, None));
+        let said = pair.said.len();
+        pair.far.respond(pair.now, exchange, Response::new(Code::CONTENT));
+        pair.collect();
+        assert_eq!(pair.said.len(), said);
+    }
 }
 
 #[test]

@@ -1,8 +1,6 @@
 //! Observing, both ways (RFC 7641).
 
-mod coap_pair;
-
-use coap_pair::{End, Pair, Weather};
+use super::pair::{End, Pair, Weather};
 use std::time::Duration;
 use updraft_lwm2m::coap::option::number;
 use updraft_lwm2m::coap::{

@@ -1,0 +1,9 @@
+//! CoAP: the codec by itself, and two peers with a bad network between them.
+
+mod blocks;
+mod exchange;
+mod message;
+mod observe;
+mod pace;
+mod pair;
+mod pull;
