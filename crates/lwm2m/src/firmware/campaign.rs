@@ -83,7 +83,10 @@ impl Default for Limits {
 pub struct Campaign {
     /// The version the device is to run, as its resource /3/0/3 will say.
     pub target_version: String,
-    /// Where the image's first bytes of hash go into a push's mark, so that another image's mark is not taken for it.
+    /// What the device's `PkgVersion` (resource 7) says of the image, where that is known: an image that says otherwise is
+    /// another's. Many devices say something of their own there, so nothing is taken for granted.
+    pub package_version: Option<String>,
+    /// The first bytes of the image's hash, for a push's mark: the mark of another image is not taken for this one's.
     pub image: [u8; 8],
     /// The delivery, where it is settled before the device was read. Otherwise the driver asks ([`super::Event::Decide`]).
     pub delivery: Option<Delivery>,
@@ -105,6 +108,7 @@ impl Campaign {
     pub fn new(target_version: impl Into<String>, image: [u8; 8]) -> Self {
         Self {
             target_version: target_version.into(),
+            package_version: None,
             image,
             delivery: None,
             marker: None,

@@ -264,7 +264,7 @@ impl Driver {
 
     /// Whether the image on the device is the one this campaign put there.
     ///
-    /// A URI tells. Where there is none to read, the image is ours if this process saw it arrive and it has not changed
+    /// A package version the campaign does not expect tells, and so does a URI. Where there is none to read, the image is ours if this process saw it arrive and it has not changed
     /// since, or if an earlier one did and the package says no other version.
     pub(super) fn ours(&self) -> bool {
         let Some(Placement { source, stage, .. }) = &self.marker.placement else { return false };
@@ -272,7 +272,12 @@ impl Driver {
         let uri = snapshot.uri.as_deref().filter(|uri| !uri.is_empty());
         let package = snapshot.package_version.as_deref().filter(|version| !version.is_empty());
         let same = self.package_seen.as_ref().is_none_or(|seen| *seen == snapshot.package_version);
-        let target = package == Some(self.campaign.target_version.as_str());
+        let expected = self.campaign.package_version.as_deref();
+        if package.is_some() && expected.is_some() && package != expected {
+            return false;
+        }
+        let target =
+            package.is_some_and(|version| version == expected.unwrap_or(&self.campaign.target_version));
         let sure = match (self.placing, *stage >= Stage::Placed) {
             (Some(_), true) | (Some(Reply::Done), false) => same,
             (None, true) => package.is_none() || target,

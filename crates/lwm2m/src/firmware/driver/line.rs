@@ -14,6 +14,10 @@ const SILENT_WAIT_MS: u64 = 15_000;
 /// A device that is back and says nothing is found within a quarter of an hour.
 const SILENT_WAIT_MS_MAX: u64 = 900_000;
 
+/// A download survives so many long silences in which nothing of it moved: a device that comes and goes for ever, and gets
+/// nowhere, is not waited for.
+const RETURNS_MAX: u8 = 8;
+
 /// The way to the device: one ask at a time (NSTART, RFC 7252 §4.7), and how it answered lately.
 #[derive(Debug, Default)]
 pub(super) struct Line {
@@ -24,6 +28,8 @@ pub(super) struct Line {
     pub(super) unanswered: u32,
     pub(super) not_before: Moment,
     pub(super) asleep: bool,
+    /// Long silences since the image was last offered.
+    pub(super) returns: u8,
     pub(super) silent_since: Option<Moment>,
 }
 
@@ -64,9 +70,13 @@ impl Driver {
         self.line.not_before = Moment(now.0 + wait);
     }
 
-    /// The device is there. After a silence a download gets its whole patience again: it may go on where it was.
+    /// The device is there. After a silence that outlasted a stall, a download gets its whole patience again: it may go on
+    /// where it was.
     pub(super) fn heard(&mut self, now: Moment) {
-        if self.line.silent_since.take().is_some() && !self.installing() {
+        let silent = self.line.silent_since.take().map(|since| now.since(since));
+        let long = silent.is_some_and(|silent| silent >= self.campaign.limits.stall);
+        if long && self.line.returns < RETURNS_MAX && !self.installing() {
+            self.line.returns += 1;
             self.progress_at = now;
         }
         self.line.unanswered = 0;

@@ -91,6 +91,7 @@ impl Driver {
         self.executing = None;
         self.package_seen = None;
         self.served = 0;
+        self.line.returns = 0;
         self.progress_at = now;
         Step::Remember(Some(operation))
     }
