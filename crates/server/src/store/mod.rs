@@ -9,6 +9,7 @@
 pub mod backup;
 mod folder;
 mod last_seen;
+mod lwm2m;
 mod row;
 mod schema;
 mod sessions;
@@ -19,6 +20,7 @@ mod views;
 
 pub use folder::DATABASE_FILE;
 pub use last_seen::PAGE_DEVICES;
+pub use lwm2m::Lwm2mBooks;
 pub use schema::MigrateError;
 pub use sessions::Sessions;
 pub use snapshot::SnapshotError;
@@ -214,6 +216,14 @@ impl Database {
     /// [`OpenError::Open`].
     pub fn sessions(&self) -> Result<Sessions, OpenError> {
         Ok(Sessions::new(self.clone(), self.connection(SIDE_CACHE_KIB)?))
+    }
+
+    /// Registrations and orders of LwM2M.
+    ///
+    /// # Errors
+    /// [`OpenError::Open`].
+    pub fn lwm2m(&self) -> Result<Lwm2mBooks, OpenError> {
+        Ok(Lwm2mBooks::new(self.clone(), self.connection(SIDE_CACHE_KIB)?))
     }
 
     /// The data folder; `None` in memory.

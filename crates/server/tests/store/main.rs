@@ -6,6 +6,7 @@ mod contract;
 mod crash;
 mod fleet;
 mod folder;
+mod lwm2m;
 mod sessions;
 mod tokens;
 mod views;
