@@ -117,7 +117,8 @@ fn parse_link(text: &str) -> Result<(Link<'_>, &str), LinkError> {
 
 /// What stands before the next separator.
 fn token(text: &str) -> (&str, &str) {
-    let end = text.find([';', ',', '=', '"', ' ', '\t', '\r', '\n']).unwrap_or(text.len());
+    let separates = |letter: char| letter.is_whitespace() || [';', ',', '=', '"'].contains(&letter);
+    let end = text.find(separates).unwrap_or(text.len());
     text.split_at(end)
 }
 
@@ -183,7 +184,8 @@ impl Objects {
         let links = parse(body)?;
         let root = links.iter().find(|link| is_root(link));
         let prefix = root.map_or("", |root| root.target.trim_end_matches('/'));
-        if prefix.len() > ROOT_BYTES_MAX || !(prefix.is_empty() || prefix.starts_with('/')) {
+        let is_path = prefix.starts_with('/') && !prefix.contains(char::is_whitespace);
+        if prefix.len() > ROOT_BYTES_MAX || !(prefix.is_empty() || is_path) {
             return Err(LinkError::Malformed);
         }
         let mut paths = Vec::new();

@@ -166,12 +166,12 @@ impl Binding {
 
     /// The letters of `b`, and whether Q was one of them. Letters of later versions are kept.
     pub(crate) fn parse(text: &str) -> Result<(Self, Option<QueueMode>), Refusal> {
-        // Each of the seven letters once; a register with a wrong letter is answered by minutes of silence, so more pass.
-        let letters = (1..=8).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_uppercase());
-        if !letters {
+        let without: String = text.chars().filter(|letter| *letter != 'Q').collect();
+        // There are seven letters. A register that is refused costs the device minutes, so those of later versions pass.
+        let letters = text.bytes().all(|byte| byte.is_ascii_uppercase());
+        if text.is_empty() || !letters || without.len() > 8 {
             return Err(Refusal::Query);
         }
-        let without: String = text.chars().filter(|letter| *letter != 'Q').collect();
         let queue = (without.len() < text.len()).then_some(QueueMode::On);
         Ok((if without.is_empty() { Self::udp() } else { Self(without.into()) }, queue))
     }

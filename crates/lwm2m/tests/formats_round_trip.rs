@@ -89,7 +89,7 @@ const TREES: [ContentFormat; 4] =
 fn a_tree_is_read_as_it_was_written_whatever_it_is_asked_by() {
     let mut numbers = Numbers(7);
     let mut compared = 0;
-    for _ in 0..3_000 {
+    for _ in 0..1_000 {
         let tree = numbers.tree();
         let Some(first) = tree.first().map(|entry| entry.path) else { continue };
         // About the object, the first instance, its first resource, its first leaf.
@@ -105,7 +105,7 @@ fn a_tree_is_read_as_it_was_written_whatever_it_is_asked_by() {
         let all = content::encode(ContentFormat::SENML_CBOR, &Path::ROOT, &tree).unwrap();
         assert_eq!(content::decode(ContentFormat::SENML_CBOR, &Path::ROOT, &all), Ok(tree));
     }
-    assert!(compared > 10_000, "{compared}");
+    assert!(compared > 3_000, "{compared}");
 }
 
 #[test]
@@ -151,7 +151,7 @@ fn floats_keep_each_bit_in_cbor_and_14_digits_in_json() {
 fn a_damaged_body_is_refused_or_read_and_what_is_read_can_be_written() {
     let mut numbers = Numbers(10);
     let mut refused = 0;
-    for _ in 0..3_000 {
+    for _ in 0..1_000 {
         let tree = numbers.tree();
         let Some(base) = tree.first().map(|entry| entry.path.truncated(1)) else { continue };
         for format in TREES {
@@ -168,5 +168,5 @@ fn a_damaged_body_is_refused_or_read_and_what_is_read_can_be_written() {
             }
         }
     }
-    assert!(refused > 1_000, "{refused}");
+    assert!(refused > 300, "{refused}");
 }
