@@ -136,6 +136,8 @@ fn serve(name: &str, count: u32) {
     let mut config = ServerConfig::psk(Box::new(|_| Lookup::Key(KEY.to_vec())));
     let (root, own, device) = certificates();
     config.certified = Some(Certified { own, device_roots: root.clone() });
+    // All devices with a certificate have the same.
+    config.sessions_per_identity_max = usize::MAX;
     if matches!(kind, Kind::PskAsleep | Kind::CertificateAsleep) {
         config.awake_max = 1_000;
     }

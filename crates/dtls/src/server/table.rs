@@ -120,7 +120,7 @@ impl Table {
             self.by_identity.range((digest, SessionId(0))..=(digest, SessionId(u64::MAX))).map(|(_, id)| *id)
         };
         let silence = |id: &SessionId| self.get(*id).map(|session| session.active_ms);
-        (own().count() >= max).then(|| own().min_by_key(silence))?
+        (own().take(max).count() >= max).then(|| own().min_by_key(silence))?
     }
 
     fn order_of(&mut self, state: &State) -> &mut BTreeSet<(u64, SessionId)> {

@@ -231,3 +231,62 @@ fn an_end_without_a_usable_credential_is_none() {
     }
     drop(server_config());
 }
+
+#[test]
+fn many_devices_connect_through_a_network_that_loses_every_fifth_datagram() {
+    const DEVICES: u16 = 200;
+    let mut world = World::psk();
+    let mut seed = 1_u64;
+    world.network = Box::new(move |_, _| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) % 5 != 0
+    });
+    for number in 1..=DEVICES {
+        world.connect(address(number), &client_config(&format!("device-{number}")));
+    }
+    world.pass(Duration::from_secs(200));
+    world.network = Box::new(|_, _| true);
+    let now = world.now;
+    for client in world.clients.values_mut().filter(|client| !client.is_connected()) {
+        client.connect(now).unwrap();
+    }
+    world.settle();
+    for number in 1..=DEVICES {
+        let session = world.session_at(address(number)).unwrap();
+        assert_eq!(
+            world.server.identity(session),
+            Some(&Identity::Psk(format!("device-{number}").into_bytes()))
+        );
+        assert!(world.speaks(address(number), b"up"), "{number}");
+    }
+    assert_eq!((world.server.counts().half_open, world.server.counts().awake), (0, usize::from(DEVICES)));
+}
+
+#[test]
+fn both_ends_may_move_to_another_thread_and_many_may_work_at_once() {
+    let threads: Vec<_> = (1..=4)
+        .map(|number| {
+            let mut server = updraft_dtls::Server::new(server_config()).unwrap();
+            let mut client = updraft_dtls::Client::new(&client_config("device-1")).unwrap();
+            std::thread::spawn(move || {
+                client.connect(Duration::ZERO).unwrap();
+                while !client.is_connected() {
+                    while let Some(datagram) = client.poll_transmit() {
+                        server.handle_datagram(Duration::ZERO, address(number), &datagram);
+                    }
+                    let (_, datagram) =
+                        server.poll_transmit().expect("nothing is lost, so there is an answer");
+                    client.handle_datagram(Duration::ZERO, &datagram);
+                }
+                let sessions: Box<dyn Sessions + Send> = Box::new(server);
+                sessions
+            })
+        })
+        .collect();
+    for (number, thread) in (1..).zip(threads) {
+        let mut sessions = thread.join().unwrap();
+        assert!(
+            matches!(sessions.poll_event(), Some(Event::Connected { address: at, .. }) if at == address(number))
+        );
+    }
+}
