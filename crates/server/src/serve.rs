@@ -163,8 +163,18 @@ impl Server {
         let upload_limits = UploadLimits { bytes_max: config.artifacts.upload_bytes_max };
         let public_url = config.device.public_url.clone().unwrap_or_default();
         let Tls { device: tls, authority, .. } = tls;
-        let parts =
-            api::Parts { engine, database, artifacts, upload_limits, auth, authority, signer, public_url };
+        let lwm2m = None;
+        let parts = api::Parts {
+            engine,
+            database,
+            artifacts,
+            upload_limits,
+            auth,
+            authority,
+            signer,
+            public_url,
+            lwm2m,
+        };
         let aws = aws::Doors { has_control_plane: true, ..aws };
         let operators = api::router(parts)?.merge(aws::router(aws));
         Self::listen(config, device, tls, devices, operators, mqtt, running).await

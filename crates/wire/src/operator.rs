@@ -8,6 +8,7 @@
 //! that a misspelt setting is an error and not a surprise.
 
 pub mod device;
+pub mod lwm2m;
 pub mod policy;
 pub mod release;
 pub mod rollout;

@@ -7,6 +7,7 @@
 
 mod backup;
 mod device;
+mod lwm2m;
 mod operator;
 mod policy;
 mod refusal;
@@ -31,6 +32,8 @@ use crate::artifacts::{Artifacts, LinkSigner, UploadLimits};
 use crate::auth::Auth;
 use crate::engine::Engine;
 use crate::pki::client::Authority;
+use crate::protocols::lwm2m::books::Books;
+use crate::protocols::lwm2m::desk::Desk;
 use crate::store::{Database, OpenError, Views};
 use refusal::Refusal;
 
@@ -52,6 +55,16 @@ pub struct Parts {
     pub signer: Arc<LinkSigner>,
     /// Where devices reach the server, as links begin; empty if it is not known.
     pub public_url: String,
+    /// Devices that speak LwM2M; `None`: the server does not.
+    pub lwm2m: Option<Lwm2m>,
+}
+
+/// What the API knows of LwM2M.
+pub struct Lwm2m {
+    /// Takes orders for devices, and says how they stand.
+    pub desk: Desk,
+    /// Where orders are kept.
+    pub books: Arc<dyn Books>,
 }
 
 /// The API, ready to answer. Cloning is cheap.
@@ -134,6 +147,8 @@ pub fn router(parts: Parts) -> Result<Router, OpenError> {
         .route("/devices", get(device::list))
         .route("/devices/{id}", get(device::show))
         .route("/devices/{id}/explain", get(device::explain))
+        .route("/devices/{id}/lwm2m", get(lwm2m::standing))
+        .route("/devices/{id}/lwm2m/orders", get(lwm2m::orders).post(lwm2m::place))
         .route("/policy/test", post(policy::test))
         .route("/tokens", get(token::list).post(token::create))
         .route("/tokens/{id}/revoke", post(token::revoke))

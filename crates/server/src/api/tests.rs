@@ -3,6 +3,8 @@
 mod device;
 mod door;
 mod guide;
+mod hub;
+mod lwm2m;
 mod policy;
 mod release;
 mod rollout;
@@ -21,7 +23,7 @@ use tower::ServiceExt;
 use updraft_core::attributes::Attributes;
 use updraft_core::report::{Description, Report};
 
-use super::{Parts, router};
+use super::{Lwm2m, Parts, router};
 use crate::artifacts::{Artifacts, LinkSigner, UploadLimits};
 use crate::auth::access_key::MasterKey;
 use crate::auth::{Auth, NewToken, Principal};
@@ -47,6 +49,11 @@ struct World {
 
 impl World {
     fn new() -> Self {
+        Self::with(|_| None)
+    }
+
+    /// A server that may speak LwM2M, by books in its database.
+    fn with(lwm2m: impl FnOnce(&Database) -> Option<Lwm2m>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::system();
         let database = Database::open(folder.path()).unwrap();
@@ -55,6 +62,7 @@ impl World {
         let signer = Arc::new(LinkSigner::open(&folder.path().join("link.keys"), 1_700_000_000).unwrap());
         let (engine, running) = Engine::start(database.fleet().unwrap(), clock).unwrap();
         let parts = Parts {
+            lwm2m: lwm2m(&database),
             engine: engine.clone(),
             database,
             artifacts: artifacts.clone(),

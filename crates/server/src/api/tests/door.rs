@@ -5,7 +5,7 @@ use updraft_core::time::Timestamp;
 
 use crate::auth::{NewToken, Principal};
 
-const ROUTES: [(&str, &str); 17] = [
+const ROUTES: [(&str, &str); 20] = [
     ("GET", "/releases"),
     ("PUT", "/products/cam/releases/1.0.0"),
     ("GET", "/products/cam/releases/1.0.0"),
@@ -17,6 +17,9 @@ const ROUTES: [(&str, &str); 17] = [
     ("GET", "/devices"),
     ("GET", "/devices/cam-1"),
     ("GET", "/devices/cam-1/explain"),
+    ("GET", "/devices/cam-1/lwm2m"),
+    ("GET", "/devices/cam-1/lwm2m/orders"),
+    ("POST", "/devices/cam-1/lwm2m/orders"),
     ("POST", "/policy/test"),
     ("GET", "/tokens"),
     ("POST", "/tokens/t1/revoke"),
