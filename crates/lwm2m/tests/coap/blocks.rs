@@ -65,10 +65,8 @@ fn push(pair: &mut Pair, image: &[u8], mut answer: impl FnMut(u64, usize) -> Opt
 }
 
 fn code(event: &Event) -> Code {
-    match event {
-        Event::Response { response, .. } => response.code,
-        other => panic!("no response: {other:?}"),
-    }
+    let Event::Response { response, .. } = event else { panic!("no response: {event:?}") };
+    response.code
 }
 
 #[test]
@@ -89,14 +87,10 @@ fn a_push_arrives_whole_through_loss_doubling_and_reordering() {
         let mut pair = Pair::new(seed, Weather::FOUL, Config::default(), streaming());
         let image = body(40_000);
         let pushed = push(&mut pair, &image, |_, _| None);
-        match pushed.outcome {
-            Event::Response { response, .. } => {
-                assert_eq!(response.code, Code::CHANGED, "seed {seed}");
-                assert!(pushed.taken == image, "seed {seed}");
-            }
-            // One block lost five times over is possible at 10 % each way, and the only excuse.
-            Event::Failed { failure: Failure::Silent, .. } => {}
-            other => panic!("seed {seed}: {other:?}"),
+        // One block lost five times over is possible at 10 % each way, and the only excuse.
+        if !matches!(pushed.outcome, Event::Failed { failure: Failure::Silent, .. }) {
+            assert_eq!(code(&pushed.outcome), Code::CHANGED, "seed {seed}");
+            assert!(pushed.taken == image, "seed {seed}");
         }
     }
 }
