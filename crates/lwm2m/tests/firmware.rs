@@ -11,7 +11,7 @@ use updraft_lwm2m::firmware::driver::{Failure, Outcome, Proof};
 use updraft_lwm2m::firmware::{Campaign, DeliveryMethod, State, UpdateResult, Upgrade};
 
 /// How many seeds each kind of world is tried with.
-const SEEDS: u64 = 150;
+const SEEDS: u64 = 400;
 
 fn campaign() -> Campaign {
     Campaign { package_version: Some(TARGET.to_owned()), ..Campaign::new(TARGET, IMAGE) }

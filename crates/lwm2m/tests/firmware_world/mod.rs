@@ -115,7 +115,8 @@ impl World {
                 self.server.driver.handle_awake(self.now);
             }
         }
-        self.violations.push("the campaign has no end".to_owned());
+        let waits = (self.server.next_moment(), self.device.next_moment(self.now));
+        self.violations.push(format!("at {:?} the campaign has no end: {waits:?}", self.now));
         None
     }
 

@@ -65,6 +65,7 @@ impl Driver {
 
     pub(super) fn unanswered(&mut self, now: Moment) {
         self.line.silent_since.get_or_insert(now);
+        self.reading.stale = true;
         let wait = SILENT_WAIT_MS.saturating_mul(1 << self.line.unanswered.min(16)).min(SILENT_WAIT_MS_MAX);
         self.line.unanswered += 1;
         self.line.not_before = Moment(now.0 + wait);

@@ -214,8 +214,12 @@ impl Driver {
             Operation::Push { .. } => self.handle_placed(now, &answer),
             Operation::Execute(path) if path == UPDATE => self.handle_executed(now, &answer),
             Operation::Execute(_) => self.look(),
-            // A setting: whether it was taken changes nothing of what follows.
-            Operation::Write { .. } => {}
+            // A setting: a device that refuses it does without.
+            Operation::Write { path, value } => {
+                if answer == Answer::Done {
+                    self.reading.snapshot.absorb(&[Entry { path, value }]);
+                }
+            }
         }
         self.advance(now);
     }
@@ -374,6 +378,9 @@ impl Driver {
             Rest::Server => return,
             Rest::Until(_) => self.look(),
             Rest::Awake => {}
+        }
+        if self.reading.stale && self.queued.is_none() && self.next_reading().is_none() {
+            self.look();
         }
         if let Some(operation) = self.queued.take() {
             self.ask(now, operation);

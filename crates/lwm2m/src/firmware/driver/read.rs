@@ -1,6 +1,6 @@
 //! Reading the device, and observing it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::super::campaign::Stage;
 use super::super::snapshot::Snapshot;
@@ -13,8 +13,9 @@ use crate::moment::Moment;
 use crate::path::Path;
 use crate::value::Entry;
 
-/// What is read one by one of a device that does not let the instance be read.
-const SINGLES: [Path; 7] = [STATE, RESULT, PACKAGE_URI, PACKAGE_VERSION, PROTOCOLS, DELIVERY, AUTOMATIC];
+/// What is read one by one, and only once, of a device that does not let the instance be read: a sleepy one is not awake
+/// for long.
+const ABILITIES: [Path; 3] = [PROTOCOLS, DELIVERY, AUTOMATIC];
 
 /// What is observed: two resources, since some devices cannot observe the instance.
 const OBSERVED: [Path; 2] = [STATE, RESULT];
@@ -37,6 +38,10 @@ pub(super) struct Reading {
     pub(super) version_wanted: bool,
     unread: VecDeque<Path>,
     singly: bool,
+    /// Those of [`ABILITIES`] that were read, or refused.
+    learned: BTreeSet<Path>,
+    /// Something went unanswered since the state was read: minutes have passed, and others may have been at the device.
+    pub(super) stale: bool,
     observations: [Observation; 2],
     seen: Option<(Option<State>, Option<UpdateResult>)>,
 }
@@ -51,17 +56,19 @@ impl Driver {
     /// The device is read before the next decision.
     pub(super) fn look(&mut self) {
         self.rest = Rest::Awake;
-        let reading = &mut self.reading;
-        reading.unread.clear();
-        if reading.singly {
-            reading.unread.extend(SINGLES);
-        } else {
-            reading.unread.push_back(INSTANCE);
-        }
         let told =
             self.marker.placement.as_ref().is_some_and(|placement| placement.stage >= Stage::Executing);
+        let reading = &mut self.reading;
+        reading.unread.clear();
         if reading.version_wanted || told {
             reading.unread.push_back(RUNNING_VERSION);
+        }
+        // The state comes last: what is decided rests on it.
+        if reading.singly {
+            reading.unread.extend(ABILITIES.iter().filter(|path| !reading.learned.contains(*path)));
+            reading.unread.extend([RESULT, STATE]);
+        } else {
+            reading.unread.push_back(INSTANCE);
         }
     }
 
@@ -86,7 +93,17 @@ impl Driver {
             Answer::Refused(_) | Answer::Done => self.take_refusal(path),
             Answer::NoAnswer | Answer::Asleep => return,
         }
-        self.reading.unread.retain(|unread| *unread != path);
+        let reading = &mut self.reading;
+        reading.unread.retain(|unread| *unread != path);
+        if reading.singly && ABILITIES.contains(&path) {
+            reading.learned.insert(path);
+        }
+        if path == STATE || path == INSTANCE {
+            reading.stale = false;
+        }
+        if path == STATE && reading.snapshot.state != Some(State::Idle) {
+            reading.unread.extend([PACKAGE_URI, PACKAGE_VERSION]);
+        }
     }
 
     fn take_in(&mut self, now: Moment, path: Path, entries: &[Entry]) {
@@ -118,6 +135,10 @@ impl Driver {
             self.look();
         } else if path == STATE {
             self.reading.snapshot.state = None;
+        } else if path == PACKAGE_URI {
+            self.reading.snapshot.uri = None;
+        } else if path == PACKAGE_VERSION {
+            self.reading.snapshot.package_version = None;
         } else if path == RUNNING_VERSION {
             self.reading.version = None;
             self.reading.version_wanted = false;
