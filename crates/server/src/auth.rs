@@ -4,14 +4,16 @@
 //! plain hash is enough, because nobody can guess 256 bits and so there is nothing that stretching would slow down.
 //! Every live token is in memory, where [`Auth::verify`] finds it; the database is asked at the start and told of changes.
 //!
-//! A token has one of three forms: the text; a client certificate of the server's own authority, known by its digest; or
-//! an access key (see [`access_key`]). All are listed, expire and are revoked alike.
+//! A token has one of four forms: the text; a client certificate of the server's own authority, known by its digest; an
+//! access key (see [`access_key`]); or a pre-shared key (see [`psk`]). All are listed, expire and are revoked alike.
 //!
 //! Deliberately absent: what a principal may do. A device's doors take [`Principal::Device`] and [`Principal::Product`],
 //! the operator API takes [`Principal::Operator`], and neither takes the other.
 
 pub mod access_key;
+pub mod certificate;
 mod index;
+pub mod psk;
 
 use std::fmt;
 use std::io;
@@ -28,7 +30,7 @@ use updraft_core::store::StoreError;
 use updraft_core::time::Timestamp;
 
 use crate::artifacts::write_private;
-use crate::store::{TokenForm, TokenKind, TokenRow, Tokens};
+use crate::store::{PskRow, TokenForm, TokenKind, TokenRow, Tokens};
 
 /// What every token begins with, so that people and secret scanners know one when they see it.
 pub const TOKEN_PREFIX: &str = "updt_";
@@ -163,6 +165,19 @@ pub enum AuthError {
     /// There are [`TOKENS_MAX`] tokens.
     #[error("there are {TOKENS_MAX} tokens, the most there may be; revoke those that are not needed")]
     TooMany,
+    /// A pre-shared key that is not revoked goes by that identity.
+    #[error("the identity {identity} is that of token {id} of {subject}; revoke that first")]
+    IdentityTaken {
+        /// The identity.
+        identity: String,
+        /// The token's ID.
+        id: String,
+        /// Whom it stands for.
+        subject: String,
+    },
+    /// A pre-shared key was asked for that is not for a device.
+    #[error("a pre-shared key is for a device")]
+    NotADevice,
     /// The operator's token file cannot be read or written.
     #[error("cannot use {}; check its owner and mode", path.display())]
     File {
@@ -200,7 +215,7 @@ struct Shared {
 }
 
 impl Auth {
-    /// Loads all live tokens. `master` is what the secrets of access keys follow from.
+    /// Loads all live tokens. `master` is what the secrets of access keys, and pre-shared keys, follow from.
     ///
     /// # Errors
     /// [`AuthError::Store`].
@@ -209,7 +224,7 @@ impl Auth {
         tokens.each_live(now, |row| {
             // A row that no longer makes a name lets nobody in.
             if let Ok(principal) = Principal::new(kind(row.kind), &row.subject) {
-                index.insert(&row.hash, row.form, &principal, row.expires);
+                insert(&index, &row, &principal);
             }
         })?;
         index.shrink();
@@ -251,7 +266,7 @@ impl Auth {
     /// [`AuthError`].
     pub fn create(&self, new: NewToken, now: Timestamp) -> Result<(Token, TokenRow), AuthError> {
         let token = Token::draw()?;
-        let row = self.add(TokenForm::Text, digest(token.reveal().as_bytes()), new, now)?;
+        let row = self.add(TokenForm::Text, digest(token.reveal().as_bytes()), None, new, now)?;
         Ok((token, row))
     }
 
@@ -266,7 +281,7 @@ impl Auth {
     ) -> Result<(String, Secret, TokenRow), AuthError> {
         let id = access_key::draw_id()?;
         let secret = self.shared.master.secret(&id);
-        let row = self.add(TokenForm::AccessKey, digest(id.as_bytes()), new, now)?;
+        let row = self.add(TokenForm::AccessKey, digest(id.as_bytes()), None, new, now)?;
         Ok((id, secret, row))
     }
 
@@ -276,13 +291,14 @@ impl Auth {
     /// # Errors
     /// [`AuthError`].
     pub fn add_certificate(&self, der: &[u8], new: NewToken, now: Timestamp) -> Result<TokenRow, AuthError> {
-        self.add(TokenForm::Certificate, digest(der), new, now)
+        self.add(TokenForm::Certificate, digest(der), None, new, now)
     }
 
     fn add(
         &self,
         form: TokenForm,
         hash: Digest,
+        psk: Option<PskRow>,
         new: NewToken,
         now: Timestamp,
     ) -> Result<TokenRow, AuthError> {
@@ -303,13 +319,20 @@ impl Auth {
             expires,
             revoked: None,
             note: note[..note.floor_char_boundary(NOTE_BYTES_MAX)].to_owned(),
+            psk,
         };
         let mut tokens = self.store();
         if self.shared.index.len() >= TOKENS_MAX {
             return Err(AuthError::TooMany);
         }
+        // Of all that is presented, only identities are not drawn at random here.
+        if let Some(psk) = &row.psk
+            && let Some(TokenRow { id, subject, .. }) = tokens.presented(&row.hash)?
+        {
+            return Err(AuthError::IdentityTaken { identity: psk.identity.clone(), id, subject });
+        }
         tokens.insert(&row)?;
-        self.shared.index.insert(&row.hash, form, &principal, expires);
+        insert(&self.shared.index, &row, &principal);
         Ok(row)
     }
 
@@ -320,7 +343,13 @@ impl Auth {
     /// [`AuthError::Unknown`], [`AuthError::Store`].
     pub fn revoke(&self, id: &str, now: Timestamp) -> Result<TokenRow, AuthError> {
         let mut tokens = self.store();
-        let row = tokens.revoke(id, now)?.ok_or_else(|| AuthError::Unknown(id.to_owned()))?;
+        let unknown = || AuthError::Unknown(id.to_owned());
+        let row = tokens.get(id)?.ok_or_else(unknown)?;
+        if row.revoked.is_some() {
+            // What it was presented by may be another's since.
+            return Ok(row);
+        }
+        let row = tokens.revoke(id, now)?.ok_or_else(unknown)?;
         self.shared.index.remove(&row.hash);
         if let Ok(principal) = Principal::new(kind(row.kind), &row.subject) {
             // Nobody may be listening.
@@ -370,6 +399,17 @@ impl Auth {
     fn store(&self) -> std::sync::MutexGuard<'_, Tokens> {
         // The database keeps its own order; a panic elsewhere leaves nothing half done here.
         self.shared.tokens.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn insert(index: &Index, row: &TokenRow, principal: &Principal) {
+    match (&row.psk, principal) {
+        (Some(psk), Principal::Device(device)) => {
+            index.insert_psk(&row.hash, device, psk.key.as_deref(), row.expires);
+        }
+        (None, _) => index.insert(&row.hash, row.form, principal, row.expires),
+        // Nobody makes such; it would let nobody in.
+        (Some(_), Principal::Product(_) | Principal::Operator(_)) => {}
     }
 }
 

@@ -1,6 +1,7 @@
 //! `updraft token`: who may speak to the server.
 
 mod certificate;
+mod psk;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -27,7 +28,7 @@ pub struct Args {
 
 #[derive(Debug, clap::Subcommand)]
 enum Verb {
-    /// Make a token, a certificate or an access key; its secret is shown this once
+    /// Make a token, a certificate, an access key or a pre-shared key; its secret is shown this once
     Create(CreateArgs),
     /// List tokens, without their secrets
     Ls,
@@ -57,6 +58,12 @@ struct CreateArgs {
     /// With --certificate: write ID.pem and ID.key into this folder instead of printing them
     #[arg(long, value_name = "DIR", requires = "certificate")]
     out: Option<PathBuf>,
+    /// With --psk, for a device that has its key already: the identity the key goes by
+    #[arg(long, value_name = "TEXT", requires_all = ["psk", "key_file"])]
+    identity: Option<String>,
+    /// With --identity: the file with the key, in hexadecimal digits
+    #[arg(long, value_name = "FILE", requires = "identity")]
+    key_file: Option<PathBuf>,
 }
 
 /// A token is a text, unless this says otherwise.
@@ -69,14 +76,18 @@ struct FormArgs {
     /// As an access key that signs requests (AWS Signature Version 4), for a device or an operator
     #[arg(long, conflicts_with = "product")]
     access_key: bool,
+    /// As a pre-shared key with its identity, for a device that speaks `LwM2M`
+    #[arg(long, conflicts_with_all = ["product", "operator"])]
+    psk: bool,
 }
 
 impl FormArgs {
     fn form(&self) -> Form {
-        match (self.certificate, self.access_key) {
-            (true, _) => Form::Certificate,
-            (false, true) => Form::AccessKey,
-            (false, false) => Form::Text,
+        match (self.certificate, self.access_key, self.psk) {
+            (true, _, _) => Form::Certificate,
+            (false, true, _) => Form::AccessKey,
+            (false, false, true) => Form::Psk,
+            (false, false, false) => Form::Text,
         }
     }
 }
@@ -132,6 +143,8 @@ fn make(args: &Args, create: &CreateArgs) -> Result<(), Error> {
         operator: create.subject.operator.clone(),
         form: create.form.form(),
         signing_request: create.csr.as_deref().map(certificate::read_request).transpose()?,
+        identity: create.identity.clone(),
+        key: create.key_file.as_deref().map(psk::read_key).transpose()?,
         expires_in: create.expires_in.clone(),
         note: create.note.clone(),
     };
@@ -141,17 +154,19 @@ fn make(args: &Args, create: &CreateArgs) -> Result<(), Error> {
             files.write(certificate, key.as_deref())?;
             true
         }
-        (_, Shown::Text { .. } | Shown::AccessKey { .. }) | (None, Shown::Certificate { .. }) => false,
+        (_, Shown::Text { .. } | Shown::AccessKey { .. } | Shown::Psk { .. } | Shown::Nothing {})
+        | (None, Shown::Certificate { .. }) => false,
     };
     if args.format.json {
         // A key that is in its file is not written a second time, to wherever the output goes.
         return if is_written { output::json(&created.listed) } else { output::json(&created) };
     }
-    eprintln!(
-        "keep it: it is not shown again, and revoked with `updraft token revoke {}`",
-        created.listed.id
-    );
-    match &created.shown {
+    let Created { shown, listed } = &created;
+    if matches!(shown, Shown::Nothing {}) {
+        return output::line(&format!("{} is revoked with `updraft token revoke {}`", listed.id, listed.id));
+    }
+    eprintln!("keep it: it is not shown again, and revoked with `updraft token revoke {}`", listed.id);
+    match shown {
         Shown::Certificate { .. } if is_written => Ok(()),
         Shown::Text { token } => output::line(token),
         Shown::Certificate { certificate, key } => {
@@ -162,6 +177,11 @@ fn make(args: &Args, create: &CreateArgs) -> Result<(), Error> {
         Shown::AccessKey { access_key_id, secret_access_key } => output::line(&format!(
             "AWS_ACCESS_KEY_ID={access_key_id}\nAWS_SECRET_ACCESS_KEY={secret_access_key}"
         )),
+        Shown::Psk { key } => {
+            let identity = listed.identity.as_deref().unwrap_or_default();
+            output::line(&format!("PSK_IDENTITY={identity}\nPSK_KEY={key}"))
+        }
+        Shown::Nothing {} => Ok(()),
     }
 }
 
@@ -197,6 +217,7 @@ fn form(form: Form) -> String {
         Form::Text => "text",
         Form::Certificate => "certificate",
         Form::AccessKey => "access key",
+        Form::Psk => "psk",
     }
     .to_owned()
 }

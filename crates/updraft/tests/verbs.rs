@@ -253,3 +253,40 @@ fn an_access_key_is_printed_as_a_shell_takes_it() {
     }
     bench.end();
 }
+
+#[test]
+fn a_pre_shared_key_is_printed_with_its_identity_and_an_imported_one_never() {
+    let bench = Bench::new();
+    let made = bench.run(&["token", "create", "--device", "cam-1", "--psk"]);
+    let lines: Vec<_> = made.out.lines().collect();
+    let [identity, key] = lines.as_slice() else { panic!("{made:?}") };
+    let identity = identity.strip_prefix("PSK_IDENTITY=").unwrap();
+    let key = key.strip_prefix("PSK_KEY=").unwrap();
+    assert!(identity.starts_with("UPDP") && key.len() == 32, "{made:?}");
+    let listed = bench.run(&["token", "ls"]);
+    assert!(listed.out.contains("psk") && !listed.out.contains(key), "{listed:?}");
+    assert!(bench.json(&["token", "ls"]).to_string().contains(identity));
+
+    let file = bench.path("cam-2.psk");
+    fs::write(&file, "00112233445566778899AABBCCDDEEFF\n").unwrap();
+    let import =
+        ["token", "create", "--device", "cam-2", "--psk", "--identity", "urn:imei:1", "--key-file", &file];
+    let taken = bench.run(&import);
+    assert_eq!(taken.code, 0, "{taken:?}");
+    assert!(!format!("{taken:?}").to_lowercase().contains("00112233"), "{taken:?}");
+    let again = bench.run(&import);
+    assert!(again.code != 0 && again.err.contains("urn:imei:1"), "{again:?}");
+    fs::write(&file, "0".repeat(100_000)).unwrap();
+    assert!(bench.run(&import).err.contains("cam-2.psk"));
+    for wrong in [
+        &["token", "create", "--product", "cam", "--psk"][..],
+        &["token", "create", "--operator", "ci", "--psk"],
+        &["token", "create", "--device", "a", "--psk", "--access-key"],
+        &["token", "create", "--device", "a", "--psk", "--identity", "i"],
+        &["token", "create", "--device", "a", "--psk", "--key-file", "f"],
+        &["token", "create", "--device", "a", "--identity", "i", "--key-file", "f"],
+    ] {
+        assert_eq!(bench.run(wrong).code, 2, "{wrong:?}");
+    }
+    bench.end();
+}

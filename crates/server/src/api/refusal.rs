@@ -136,6 +136,8 @@ impl From<AuthError> for Refusal {
             AuthError::Store(error) => error.into(),
             AuthError::Unknown(_) => Self::unknown("token_unknown", message, Vec::new()),
             AuthError::TooMany => Self::new(StatusCode::CONFLICT, "limit_reached", message),
+            AuthError::IdentityTaken { .. } => Self::new(StatusCode::CONFLICT, "identity_taken", message),
+            AuthError::NotADevice => Self::bad("form_invalid", message),
             AuthError::Random | AuthError::File { .. } | AuthError::MasterKey(_) => {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "store_failed", message)
             }

@@ -13,6 +13,7 @@ use super::refusal::Refusal;
 use super::render;
 use super::request::{At, Given, Parameters, duration, name};
 use super::{Api, blocking};
+use crate::auth::psk::{InvalidIdentity, InvalidPsk};
 use crate::auth::{NOTE_BYTES_MAX, NewToken, Principal};
 use crate::store::{TokenForm, TokenKind, TokenRow};
 use updraft_core::time::Timestamp;
@@ -36,6 +37,9 @@ pub(super) async fn create(
     if create.signing_request.is_some() && create.form != Form::Certificate {
         return Err(Refusal::bad("form_invalid", "a signing request goes with a certificate"));
     }
+    if (create.identity.is_some() || create.key.is_some()) && create.form != Form::Psk {
+        return Err(Refusal::bad("form_invalid", "an identity and a key go with a pre-shared key"));
+    }
     let (shown, row) = match create.form {
         Form::Text => {
             let (token, row) = api.tokens(move |auth| auth.create(new, now)).await?;
@@ -43,6 +47,7 @@ pub(super) async fn create(
         }
         Form::Certificate => certificate(&api, new, create.signing_request, now).await?,
         Form::AccessKey => access_key(&api, new, now).await?,
+        Form::Psk => psk(&api, new, (create.identity, create.key), now).await?,
     };
     Ok((StatusCode::CREATED, Json(Created { shown, listed: listed(row) })))
 }
@@ -57,6 +62,33 @@ async fn access_key(api: &Api, new: NewToken, now: Timestamp) -> Result<(Shown, 
     let (id, secret, row) = api.tokens(move |auth| auth.create_access_key(new, now)).await?;
     let secret_access_key = secret.reveal().to_owned();
     Ok((Shown::AccessKey { access_key_id: id, secret_access_key }, row))
+}
+
+/// A pre-shared key: one to be made, or the one that the device has.
+async fn psk(
+    api: &Api,
+    new: NewToken,
+    brought: (Option<String>, Option<String>),
+    now: Timestamp,
+) -> Result<(Shown, TokenRow), Refusal> {
+    let (identity, key) = match brought {
+        (None, None) => {
+            let (key, row) = api.tokens(move |auth| auth.create_psk(new, now)).await?;
+            return Ok((Shown::Psk { key: hex::encode(key.reveal()) }, row));
+        }
+        (Some(identity), Some(key)) => (identity, key),
+        (Some(_), None) | (None, Some(_)) => {
+            let message =
+                "a key that a device has already comes with its identity, and an identity with its key";
+            return Err(Refusal::bad("form_invalid", message));
+        }
+    };
+    let identity = identity
+        .parse()
+        .map_err(|error: InvalidIdentity| Refusal::bad("identity_invalid", error.to_string()))?;
+    let key = key.parse().map_err(|error: InvalidPsk| Refusal::bad("key_invalid", error.to_string()))?;
+    let row = api.tokens(move |auth| auth.import_psk(identity, key, new, now)).await?;
+    Ok((Shown::Nothing {}, row))
 }
 
 async fn certificate(
@@ -123,6 +155,7 @@ fn listed(row: TokenRow) -> Token {
         TokenForm::Text => Form::Text,
         TokenForm::Certificate => Form::Certificate,
         TokenForm::AccessKey => Form::AccessKey,
+        TokenForm::Psk => Form::Psk,
     };
     Token {
         id: row.id,
@@ -133,5 +166,6 @@ fn listed(row: TokenRow) -> Token {
         expires: row.expires.map(render::time),
         revoked: row.revoked.map(render::time),
         note: row.note,
+        identity: row.psk.map(|psk| psk.identity),
     }
 }

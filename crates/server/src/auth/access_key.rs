@@ -17,7 +17,7 @@ use sha2::Sha256;
 use super::Principal;
 use crate::artifacts::write_private;
 
-/// The file in the data folder with the master key of access keys, mode 0600.
+/// The file in the data folder with the master key of access keys and pre-shared keys, mode 0600.
 pub const ACCESS_KEY_FILE: &str = "access.key";
 /// What every access key's ID begins with, so that people and secret scanners know one when they see it.
 pub const ACCESS_KEY_PREFIX: &str = "UPDK";
@@ -73,7 +73,7 @@ pub enum MasterKeyError {
     Random,
 }
 
-/// The key from which the secrets of all access keys follow.
+/// The key from which the secrets of all access keys follow, and the pre-shared keys that the server makes.
 pub struct MasterKey {
     mac: Hmac<Sha256>,
 }
@@ -125,9 +125,15 @@ impl MasterKey {
 
     /// The secret of the access key with this ID.
     pub(super) fn secret(&self, id: &str) -> Secret {
+        Secret(hex::encode(self.tag(&[id.as_bytes()])))
+    }
+
+    /// What follows from the parts of a message, one after the other. No two purposes may share a message: an access key's
+    /// is its ID alone, and any other begins with words that no ID begins with.
+    pub(super) fn tag(&self, parts: &[&[u8]]) -> [u8; 32] {
         let mut mac = self.mac.clone();
-        mac.update(id.as_bytes());
-        Secret(hex::encode(mac.finalize().into_bytes()))
+        parts.iter().for_each(|part| mac.update(part));
+        mac.finalize().into_bytes().into()
     }
 }
 

@@ -4,10 +4,14 @@
 //! a million tokens. So a token costs 24 bytes and its subject's name, and a lookup takes a shared lock, a binary search
 //! over a few thousand neighbours and no I/O. SHA-256 spreads evenly, so its first byte picks the shard.
 //!
+//! A pre-shared key that a device was made with is here too, behind its subject's name: it is asked for within a handshake,
+//! which cannot wait for the database.
+//!
 //! Deliberately absent: the tokens themselves, and what only lists need (IDs, notes, revoked ones); the database has it.
 
 use std::sync::{PoisonError, RwLock};
 
+use updraft_core::id::DeviceId;
 use updraft_core::time::Timestamp;
 
 use super::{Kind, Principal};
@@ -35,7 +39,8 @@ struct Slot {
     name_at: u32,
 }
 
-/// Slots sorted by key, and the names they point to: form and kind, length, bytes.
+/// Slots sorted by key, and the names they point to: form and kind, length, bytes; and for a pre-shared key its own length
+/// and bytes, none if it follows from its identity.
 #[derive(Debug, Default)]
 struct Shard {
     slots: Vec<Slot>,
@@ -62,10 +67,35 @@ impl Index {
         principal: &Principal,
         expires: Option<Timestamp>,
     ) {
-        let tag = tag(form, principal.kind());
-        self.write(digest, |shard| {
-            shard.insert(key(digest), tag, principal.name(), expires.map_or(NEVER, seconds));
-        });
+        let rest: &[&[u8]] = match form {
+            TokenForm::Text | TokenForm::Certificate | TokenForm::AccessKey => &[],
+            // It follows from its identity.
+            TokenForm::Psk => &[&[0]],
+        };
+        self.put(digest, tag(form, principal.kind()), principal.name().as_bytes(), rest, expires);
+    }
+
+    /// Adds a pre-shared key of a device by its identity's digest; with its bytes, unless they follow from the identity.
+    pub(super) fn insert_psk(
+        &self,
+        digest: &Digest,
+        device: &DeviceId,
+        bytes: Option<&[u8]>,
+        expires: Option<Timestamp>,
+    ) {
+        let bytes = bytes.unwrap_or_default();
+        let length = [u8::try_from(bytes.len()).expect("a pre-shared key has at most 64 bytes")];
+        let tag = tag(TokenForm::Psk, Kind::Device);
+        self.put(digest, tag, device.as_str().as_bytes(), &[&length, bytes], expires);
+    }
+
+    fn put(&self, digest: &Digest, tag: u8, name: &[u8], rest: &[&[u8]], expires: Option<Timestamp>) {
+        let length = u8::try_from(name.len()).expect("names have at most 128 bytes");
+        let mut entry = vec![tag, length];
+        entry.extend_from_slice(name);
+        rest.iter().for_each(|part| entry.extend_from_slice(part));
+        let expires = expires.map_or(NEVER, seconds);
+        self.write(digest, |shard| shard.insert(key(digest), &entry, expires));
     }
 
     /// Removes a token; a lookup that begins after this returned does not find it.
@@ -78,10 +108,29 @@ impl Index {
     /// The comparison may take longer the more bytes agree. That tells an attacker about digests, and to have a digest
     /// that shares its first bytes with a token's is of no use: the token is not nearer for it.
     pub(super) fn find(&self, digest: &Digest, form: TokenForm, now: Timestamp) -> Option<Principal> {
+        self.read(digest, now, |shard, name_at| shard.principal(name_at, form))
+    }
+
+    /// Whose a pre-shared key is, if it is live at `now`, and its bytes, unless they follow from its identity.
+    pub(super) fn find_psk(&self, digest: &Digest, now: Timestamp) -> Option<(DeviceId, Option<Vec<u8>>)> {
+        self.read(digest, now, |shard, name_at| {
+            let Principal::Device(device) = shard.principal(name_at, TokenForm::Psk)? else { return None };
+            let bytes = shard.psk(name_at);
+            Some((device, (!bytes.is_empty()).then(|| bytes.to_vec())))
+        })
+    }
+
+    /// Reads what a slot points to, if there is one and it is live at `now`.
+    fn read<T>(
+        &self,
+        digest: &Digest,
+        now: Timestamp,
+        take: impl FnOnce(&Shard, u32) -> Option<T>,
+    ) -> Option<T> {
         let shard = self.shards[usize::from(digest[0])].read().unwrap_or_else(PoisonError::into_inner);
         let at = shard.slots.binary_search_by_key(&key(digest), |slot| slot.key).ok()?;
         let slot = &shard.slots[at];
-        (slot.expires > seconds(now)).then(|| shard.principal(slot.name_at, form))?
+        if slot.expires > seconds(now) { take(&shard, slot.name_at) } else { None }
     }
 
     /// How many tokens there are, expired ones that nobody removed among them.
@@ -113,13 +162,10 @@ impl Index {
 }
 
 impl Shard {
-    fn insert(&mut self, key: [u8; KEY_BYTES], tag: u8, name: &str, expires: u32) {
+    fn insert(&mut self, key: [u8; KEY_BYTES], entry: &[u8], expires: u32) {
         self.remove(&key);
-        let name = name.as_bytes();
         let name_at = u32::try_from(self.names.len()).expect("a shard's names are packed long before 4 GiB");
-        self.names.push(tag);
-        self.names.push(u8::try_from(name.len()).expect("names have at most 128 bytes"));
-        self.names.extend_from_slice(name);
+        self.names.extend_from_slice(entry);
         let at = self.slots.partition_point(|slot| slot.key < key);
         if self.slots.len() == self.slots.capacity() {
             // An eighth, not double: a million slots must not cost the memory of two.
@@ -131,16 +177,29 @@ impl Shard {
     fn remove(&mut self, key: &[u8; KEY_BYTES]) {
         let Ok(at) = self.slots.binary_search_by_key(key, |slot| slot.key) else { return };
         let slot = self.slots.remove(at);
-        self.dead_bytes += self.name(slot.name_at).len();
+        self.dead_bytes += self.entry(slot.name_at).len();
         if self.dead_bytes > DEAD_BYTES_MIN && self.dead_bytes * 2 > self.names.len() {
             self.pack();
         }
+    }
+
+    /// The name with its tag and length, and what follows it.
+    fn entry(&self, at: u32) -> &[u8] {
+        let name = self.name(at);
+        let rest = if is_psk(name[0]) { 1 + self.psk(at).len() } else { 0 };
+        &self.names[at as usize..][..name.len() + rest]
     }
 
     /// The name with its tag and length.
     fn name(&self, at: u32) -> &[u8] {
         let name = &self.names[at as usize..];
         &name[..2 + usize::from(name[1])]
+    }
+
+    /// The bytes of a pre-shared key, which follow its name.
+    fn psk(&self, at: u32) -> &[u8] {
+        let rest = &self.names[at as usize + self.name(at).len()..];
+        &rest[1..][..usize::from(rest[0])]
     }
 
     fn principal(&self, name_at: u32, form: TokenForm) -> Option<Principal> {
@@ -155,7 +214,7 @@ impl Shard {
         for at in 0..self.slots.len() {
             let name_at = self.slots[at].name_at;
             self.slots[at].name_at = u32::try_from(names.len()).expect("packing makes no name longer");
-            names.extend_from_slice(self.name(name_at));
+            names.extend_from_slice(self.entry(name_at));
         }
         self.names = names;
         self.dead_bytes = 0;
@@ -168,8 +227,16 @@ fn tag(form: TokenForm, kind: Kind) -> u8 {
         TokenForm::Text => 0,
         TokenForm::Certificate => 1,
         TokenForm::AccessKey => 2,
+        TokenForm::Psk => PSK,
     };
     form << 4 | kind as u8
+}
+
+/// The form of a pre-shared key in a tag.
+const PSK: u8 = 3;
+
+fn is_psk(tag: u8) -> bool {
+    tag >> 4 == PSK
 }
 
 fn key(digest: &Digest) -> [u8; KEY_BYTES] {
@@ -230,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_token_presented_in_another_form_than_its_own_is_nobody() {
-        let forms = [TokenForm::Text, TokenForm::Certificate, TokenForm::AccessKey];
+        let forms = [TokenForm::Text, TokenForm::Certificate, TokenForm::AccessKey, TokenForm::Psk];
         let index = Index::new();
         for (number, form) in (0..).zip(forms) {
             index.insert(&digest(number), form, &device(number), None);
@@ -241,6 +308,42 @@ mod tests {
                 assert_eq!(index.find(&digest(number), presented, NOW), expected);
             }
         }
+    }
+
+    #[test]
+    fn pre_shared_keys_keep_their_own_bytes_while_others_come_and_go() {
+        let index = Index::new();
+        let name = |number: u32| -> DeviceId { format!("DEV{number:07}").parse().unwrap() };
+        let bytes = |number: u32| {
+            let length = usize::try_from(number).unwrap() % 65;
+            (length > 0).then(|| vec![number.to_le_bytes()[0]; length])
+        };
+        for number in 0..20_000 {
+            index.insert_psk(&digest(number), &name(number), bytes(number).as_deref(), None);
+            index.insert(&digest(number + 20_000), TokenForm::Text, &device(number), None);
+        }
+        for number in (0..20_000).filter(|number| number % 4 != 0) {
+            index.remove(&digest(number));
+        }
+        for number in 0..20_000 {
+            let expected = (number % 4 == 0).then(|| (name(number), bytes(number)));
+            assert_eq!(index.find_psk(&digest(number), NOW), expected, "{number}");
+            assert_eq!(index.find_psk(&digest(number + 20_000), NOW), None, "a text is no pre-shared key");
+            let text = index.find(&digest(number + 20_000), TokenForm::Text, NOW);
+            assert_eq!(text, Some(device(number)));
+        }
+    }
+
+    #[test]
+    fn a_hundred_thousand_pre_shared_keys_take_at_most_80_bytes_each() {
+        let index = Index::new();
+        for number in 0..100_000 {
+            let name = format!("DEV{number:07}").parse().unwrap();
+            index.insert_psk(&digest(number), &name, Some(&[7; 16]), None);
+        }
+        assert!(index.bytes() <= 100_000 * 80, "{} bytes", index.bytes());
+        index.shrink();
+        assert!(index.bytes() <= 100_000 * 56, "{} bytes", index.bytes());
     }
 
     #[test]

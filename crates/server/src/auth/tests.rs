@@ -4,14 +4,14 @@ use crate::store::Database;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-const NOW: Timestamp = Timestamp::from_millis(1_772_366_400_000);
+pub(super) const NOW: Timestamp = Timestamp::from_millis(1_772_366_400_000);
 
-fn auth(database: &Database) -> Auth {
+pub(super) fn auth(database: &Database) -> Auth {
     // One key for all, as the file is one for all starts of a server.
     Auth::open(database.tokens().unwrap(), master(), NOW).unwrap()
 }
 
-fn master() -> MasterKey {
+pub(super) fn master() -> MasterKey {
     static FOLDER: std::sync::LazyLock<tempfile::TempDir> =
         std::sync::LazyLock::new(|| tempfile::tempdir().unwrap());
     static TURN: Mutex<()> = Mutex::new(());
@@ -19,7 +19,7 @@ fn master() -> MasterKey {
     MasterKey::open(&FOLDER.path().join(ACCESS_KEY_FILE)).unwrap()
 }
 
-fn new(principal: Principal, expires: Option<Timestamp>) -> NewToken {
+pub(super) fn new(principal: Principal, expires: Option<Timestamp>) -> NewToken {
     NewToken { principal, expires, note: String::new() }
 }
 

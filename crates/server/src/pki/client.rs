@@ -155,6 +155,8 @@ pub struct Clients {
     verifier: Arc<dyn ClientCertVerifier>,
     /// Only where there are others than the server's own.
     own: Option<Arc<dyn ClientCertVerifier>>,
+    /// The server's own authority first.
+    roots: Arc<[CertificateDer<'static>]>,
 }
 
 impl fmt::Debug for Clients {
@@ -172,25 +174,35 @@ impl Clients {
         let mut roots = RootCertStore::empty();
         roots.add(own.certificate.clone()).map_err(PkiError::Verifier)?;
         let Some(path) = imported else {
-            return Ok(Self { verifier: verifier(roots)?, own: None });
+            let certificates = [own.certificate.clone()].into();
+            return Ok(Self { verifier: verifier(roots)?, own: None, roots: certificates });
         };
+        let mut certificates = vec![own.certificate.clone()];
         let own = verifier(roots.clone())?;
         let garbage = || PkiError::Garbage { path: path.into(), expected: "certificates of authorities" };
         let text = read_text(path)?;
         let count = roots.len();
         for certificate in CertificateDer::pem_slice_iter(text.as_bytes()) {
-            roots.add(certificate.map_err(|_| garbage())?).map_err(|_| garbage())?;
+            let certificate = certificate.map_err(|_| garbage())?;
+            roots.add(certificate.clone()).map_err(|_| garbage())?;
+            certificates.push(certificate);
         }
         if roots.len() == count {
             return Err(garbage());
         }
-        Ok(Self { verifier: verifier(roots)?, own: Some(own) })
+        Ok(Self { verifier: verifier(roots)?, own: Some(own), roots: certificates.into() })
     }
 
     /// For the TLS side of a listener.
     #[must_use]
     pub fn verifier(&self) -> Arc<dyn ClientCertVerifier> {
         Arc::clone(&self.verifier)
+    }
+
+    /// The authorities whose certificates count, in DER, the server's own first: for DTLS, which has a verifier of its own.
+    #[must_use]
+    pub fn roots(&self) -> &[CertificateDer<'static>] {
+        &self.roots
     }
 
     /// Where a chain comes from that the verifier has let pass. It is checked once more against the server's own authority

@@ -9,6 +9,7 @@ use updraft_core::store::StoreError;
 
 use super::Tls;
 use crate::auth::Auth;
+use crate::auth::certificate::Certificates;
 use crate::config::Config;
 use crate::engine::clock::Clock;
 use crate::pki::client::Clients;
@@ -19,7 +20,6 @@ pub(super) use crate::protocols::aws::door::Doors;
 use crate::protocols::aws::failure::{Exception, Failure};
 use crate::protocols::aws::topics::{self, Said, Speaker, Topics};
 use crate::protocols::mqtt::door::{Bus, Handler, Identity, Message, NotTaken};
-use crate::protocols::mqtt::gate::Certificates;
 use crate::protocols::mqtt::topic::may_publish;
 use crate::store::Views;
 
@@ -44,10 +44,7 @@ pub(super) fn certified(
     let clients = Clients::open(&tls.authority, config.protocols.mqtt.client_ca.as_deref())?;
     tls.device = Arc::new(pki::load(&tls.certificate, &tls.key, Some(&clients))?);
     let certificates = Certificates::new(auth.clone(), clients, clock);
-    Ok(Arc::new(move |shown| match certificates.identity(shown.chain()) {
-        Ok(Some(Identity::Device { id, .. })) => Some(id),
-        Ok(Some(Identity::Application { .. }) | None) | Err(_) => None,
-    }))
+    Ok(Arc::new(move |shown| certificates.device(shown.chain()).ok().flatten()))
 }
 
 /// What MQTT clients ask, asked over HTTP.

@@ -2,6 +2,7 @@
 
 use super::{ServeError, Tls};
 use crate::auth::Auth;
+use crate::auth::certificate::Certificates;
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::engine::clock::Clock;
@@ -12,7 +13,7 @@ use crate::protocols::mqtt::adapter::{Adapter, Hints};
 use crate::protocols::mqtt::door;
 use crate::protocols::mqtt::endpoint::{Endpoint, Router};
 use crate::protocols::mqtt::external::External;
-use crate::protocols::mqtt::gate::{Certificates, TokenGate};
+use crate::protocols::mqtt::gate::TokenGate;
 use crate::protocols::mqtt::links::Links;
 use crate::protocols::mqtt::start::{self, Mqtt};
 use crate::store::{Database, DeviceFilter, Views};

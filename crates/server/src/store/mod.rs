@@ -25,7 +25,7 @@ pub use schema::MigrateError;
 pub use sessions::Sessions;
 pub use snapshot::SnapshotError;
 pub use sqlite::SqliteStore;
-pub use tokens::{TokenForm, TokenKind, TokenRow, Tokens};
+pub use tokens::{PskRow, TokenForm, TokenKind, TokenRow, Tokens};
 pub use views::{
     DeviceDetail, DeviceFilter, DeviceLine, DevicePage, Facts, PAGE_ROWS_MAX, RolloutLine, SCAN_ROWS_MAX,
     TallyMismatch, VersionCount, Views,

@@ -1,7 +1,7 @@
 //! Credentials as rows.
 
 use updraft_core::time::Timestamp;
-use updraft_server::store::{Cause, Database, TokenForm, TokenKind, TokenRow, cause};
+use updraft_server::store::{Cause, Database, PskRow, TokenForm, TokenKind, TokenRow, cause};
 
 fn token(id: &str, hash: u8) -> TokenRow {
     TokenRow {
@@ -14,7 +14,13 @@ fn token(id: &str, hash: u8) -> TokenRow {
         expires: None,
         revoked: None,
         note: "in the cellar".to_owned(),
+        psk: None,
     }
+}
+
+fn psk(id: &str, hash: u8, key: Option<Vec<u8>>) -> TokenRow {
+    let psk = PskRow { identity: "urn:imei:1".to_owned(), key };
+    TokenRow { form: TokenForm::Psk, psk: Some(psk), ..token(id, hash) }
 }
 
 #[test]
@@ -22,7 +28,7 @@ fn a_token_is_read_as_it_was_written_and_found_by_the_next_process() {
     let folder = tempfile::tempdir().unwrap();
     let kinds = [TokenKind::Device, TokenKind::Product, TokenKind::Operator];
     let forms = [TokenForm::Certificate, TokenForm::Text, TokenForm::AccessKey];
-    let rows: Vec<_> = (0..3)
+    let mut rows: Vec<_> = (0..3)
         .map(|index| TokenRow {
             kind: kinds[usize::from(index)],
             form: forms[usize::from(index)],
@@ -30,6 +36,7 @@ fn a_token_is_read_as_it_was_written_and_found_by_the_next_process() {
             ..token(&format!("t{index}"), index)
         })
         .collect();
+    rows.extend([psk("t3", 3, None), psk("t4", 4, Some(vec![0; 64]))]);
     let mut tokens = Database::open(folder.path()).unwrap().tokens().unwrap();
     rows.iter().for_each(|row| tokens.insert(row).unwrap());
     drop(tokens);
@@ -46,6 +53,37 @@ fn an_id_or_a_digest_that_is_taken_is_refused() {
     tokens.insert(&token("t1", 1)).unwrap();
     for second in [token("t1", 2), token("t2", 1)] {
         assert_eq!(cause(&tokens.insert(&second).unwrap_err()), Cause::Refused);
+    }
+}
+
+#[test]
+fn what_a_revoked_token_was_presented_by_may_be_anothers_and_its_key_is_forgotten() {
+    let at = Timestamp::from_millis;
+    let mut tokens = Database::in_memory().unwrap().tokens().unwrap();
+    let (first, second) = (psk("t1", 1, Some(vec![1])), psk("t2", 1, Some(vec![2])));
+    tokens.insert(&first).unwrap();
+    assert_eq!(tokens.presented(&[1; 32]).unwrap().as_ref(), Some(&first));
+    assert_eq!(cause(&tokens.insert(&second).unwrap_err()), Cause::Refused);
+    let revoked = TokenRow { revoked: Some(at(5)), ..psk("t1", 1, None) };
+    assert_eq!(tokens.revoke("t1", at(5)).unwrap().as_ref(), Some(&revoked));
+    assert_eq!(tokens.presented(&[1; 32]).unwrap(), None);
+    tokens.insert(&second).unwrap();
+    assert_eq!(tokens.presented(&[1; 32]).unwrap(), Some(second));
+}
+
+#[test]
+fn a_row_that_is_no_pre_shared_key_keeps_none() {
+    let mut tokens = Database::in_memory().unwrap().tokens().unwrap();
+    let kept = |identity: &str, key: Option<Vec<u8>>| Some(PskRow { identity: identity.to_owned(), key });
+    for wrong in [
+        TokenRow { psk: kept("i", None), ..token("t1", 1) },
+        TokenRow { psk: kept("", None), ..psk("t1", 1, None) },
+        TokenRow { psk: kept(&"i".repeat(129), None), ..psk("t1", 1, None) },
+        psk("t1", 1, Some(vec![0; 65])),
+        psk("t1", 1, Some(vec![])),
+        TokenRow { form: TokenForm::Psk, ..token("t1", 1) },
+    ] {
+        assert_eq!(cause(&tokens.insert(&wrong).unwrap_err()), Cause::Refused, "{wrong:?}");
     }
 }
 

@@ -13,6 +13,8 @@ pub enum Form {
     Certificate,
     /// As an access key, with whose secret requests are signed (AWS Signature Version 4).
     AccessKey,
+    /// As a pre-shared key, by which a device and the server know each other (DTLS).
+    Psk,
 }
 
 /// Makes a token for exactly one of a device, a product or an operator.
@@ -28,12 +30,19 @@ pub struct Create {
     /// For an operator of this name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operator: Option<String>,
-    /// How it is to be presented. A certificate is for a device; an access key for a device or an operator.
+    /// How it is to be presented. A certificate and a pre-shared key are for a device; an access key for a device or an
+    /// operator.
     #[serde(default)]
     pub form: Form,
     /// With a certificate: a signing request in PEM (PKCS #10), if the device has its key already.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub signing_request: Option<String>,
+    /// With a pre-shared key that the device has already: the identity it goes by, 1 to 128 printable ASCII characters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+    /// With an identity: the key in hexadecimal digits, 1 to 32 bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
     /// How long it is good for; for ever if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_in: Option<String>,
@@ -67,9 +76,16 @@ pub enum Shown {
         /// Its secret, which signs them.
         secret_access_key: String,
     },
+    /// A pre-shared key; the identity it goes by is listed.
+    Psk {
+        /// The key, in hexadecimal digits.
+        key: String,
+    },
+    /// Nothing: the device has its pre-shared key already.
+    Nothing {},
 }
 
-/// A token that was just made. Its secret is shown this once; the server keeps only a digest.
+/// A token that was just made. Its secret is shown this once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Created {
     /// What to keep.
@@ -102,4 +118,39 @@ pub struct Token {
     pub revoked: Option<String>,
     /// What it is for.
     pub note: String,
+    /// The identity that a pre-shared key goes by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub identity: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_shown_is_read_as_its_own_form() {
+        let listed = Token {
+            id: "t1".into(),
+            kind: "device".into(),
+            form: Form::Psk,
+            subject: "cam-1".into(),
+            created: "2026-03-01T12:00:00Z".into(),
+            expires: None,
+            revoked: None,
+            note: String::new(),
+            identity: Some("UPDP0000000000000001".into()),
+        };
+        for shown in [
+            Shown::Text { token: "updt_0".into() },
+            Shown::Certificate { certificate: "PEM".into(), key: Some("PEM".into()) },
+            Shown::Certificate { certificate: "PEM".into(), key: None },
+            Shown::AccessKey { access_key_id: "UPDK0".into(), secret_access_key: "0".into() },
+            Shown::Psk { key: "00ff".into() },
+            Shown::Nothing {},
+        ] {
+            let created = Created { shown, listed: listed.clone() };
+            let text = serde_json::to_string(&created).unwrap();
+            assert_eq!(serde_json::from_str::<Created>(&text).unwrap(), created, "{text}");
+        }
+    }
 }

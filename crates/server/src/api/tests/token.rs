@@ -75,6 +75,42 @@ async fn an_access_key_is_shown_once_and_its_secret_is_the_one_that_signatures_a
 }
 
 #[tokio::test]
+async fn a_pre_shared_key_is_shown_once_with_its_identity_and_is_the_one_of_handshakes() {
+    let world = World::new();
+    let (status, made) = world.post("/tokens", &json!({"device": "cam-1", "form": "psk"})).await;
+    assert_eq!((status, &made["form"], &made["subject"]), (201, &json!("psk"), &json!("cam-1")));
+    let (identity, key) = (made["identity"].as_str().unwrap(), made["key"].as_str().unwrap());
+    let found = world.auth.psk(identity.as_bytes(), world.engine.now()).unwrap();
+    assert_eq!((found.device.as_str(), found.key), ("cam-1", key.parse().unwrap()));
+    let (_, listed) = world.get("/tokens").await;
+    assert!(!listed.to_string().contains(key), "a list shows no secret");
+    assert!(listed.to_string().contains(identity), "and names what is revoked");
+    let path = format!("/tokens/{}/revoke", made["id"].as_str().unwrap());
+    world.call("POST", &path, "").await;
+    assert_eq!(world.auth.psk(identity.as_bytes(), world.engine.now()), None);
+    world.end();
+}
+
+#[tokio::test]
+async fn a_key_that_a_device_was_made_with_is_taken_in_once_and_never_shown() {
+    let world = World::new();
+    let key = "000102030405060708090a0b0c0d0e0f";
+    let body = json!({"device": "cam-1", "form": "psk", "identity": "urn:imei:1", "key": key});
+    let (status, made) = world.post("/tokens", &body).await;
+    assert_eq!((status, &made["identity"]), (201, &json!("urn:imei:1")));
+    let (_, listed) = world.get("/tokens").await;
+    for shown in [&made, &listed] {
+        assert!(!shown.to_string().contains(key), "{shown}");
+    }
+    let found = world.auth.psk(b"urn:imei:1", world.engine.now()).unwrap();
+    assert_eq!(found.key, key.parse().unwrap());
+    let (status, refused) = world.post("/tokens", &body).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("identity_taken")));
+    assert!(refused["message"].as_str().unwrap().contains(made["id"].as_str().unwrap()), "{refused}");
+    world.end();
+}
+
+#[tokio::test]
 async fn a_certificate_is_shown_with_its_key_once_and_ends_with_its_token() {
     let world = World::new();
     let body = json!({"device": "cam-1", "form": "certificate", "expires_in": "90d"});
@@ -104,6 +140,15 @@ async fn a_form_that_does_not_suit_its_subject_is_refused() {
         (json!({"product": "cam", "form": "certificate"}), "form_invalid"),
         (json!({"operator": "ci", "form": "certificate"}), "form_invalid"),
         (json!({"product": "cam", "form": "access_key"}), "form_invalid"),
+        (json!({"product": "cam", "form": "psk"}), "form_invalid"),
+        (json!({"operator": "ci", "form": "psk", "identity": "i", "key": "00"}), "form_invalid"),
+        (json!({"device": "a", "form": "psk", "identity": "i"}), "form_invalid"),
+        (json!({"device": "a", "form": "psk", "key": "00"}), "form_invalid"),
+        (json!({"device": "a", "identity": "i", "key": "00"}), "form_invalid"),
+        (json!({"device": "a", "form": "psk", "identity": "", "key": "00"}), "identity_invalid"),
+        (json!({"device": "a", "form": "psk", "identity": "caf\u{e9}", "key": "00"}), "identity_invalid"),
+        (json!({"device": "a", "form": "psk", "identity": "i", "key": ""}), "key_invalid"),
+        (json!({"device": "a", "form": "psk", "identity": "i", "key": "00".repeat(33)}), "key_invalid"),
         (json!({"device": "a", "signing_request": request}), "form_invalid"),
         (json!({"device": "a", "form": "access_key", "signing_request": request}), "form_invalid"),
         (

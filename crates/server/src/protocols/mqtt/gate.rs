@@ -1,12 +1,11 @@
-//! Who an MQTT client is: by its client certificate, or by a token as the password.
+//! Who an MQTT client is: by its client certificate, or by a token as the password. Whom a certificate proves,
+//! [`crate::auth::certificate`] says.
 
 use super::door::Identity;
 use super::endpoint::{ConnectFacts, Gate, Refusal};
 use super::topic;
 use crate::auth::{Auth, Principal};
 use crate::engine::clock::Clock;
-use crate::pki::client::{Clients, Origin, named_device as device_in};
-use rustls_pki_types::CertificateDer;
 use updraft_core::id::DeviceId;
 
 /// Knows tokens and topics.
@@ -58,53 +57,5 @@ impl Gate for TokenGate {
 
     fn device_of(&self, topic: &str) -> Option<DeviceId> {
         topic::device_of(topic)
-    }
-}
-
-/// Why a certificate that was shown, and has held, does not speak for anyone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub enum CertificateRefused {
-    /// The server's own authority made it, and it is unknown, expired or revoked.
-    #[error("its certificate is unknown, expired or revoked")]
-    NotLive,
-    /// It has no common name, or several, or one that is no device ID.
-    #[error("its certificate names no device: the common name must be the device's ID")]
-    NoDevice,
-}
-
-/// Knows whom a client's certificate proves.
-pub struct Certificates {
-    auth: Auth,
-    clients: Clients,
-    clock: Clock,
-}
-
-impl Certificates {
-    /// Judges what `clients` has let pass.
-    #[must_use]
-    pub fn new(auth: Auth, clients: Clients, clock: Clock) -> Self {
-        Self { auth, clients, clock }
-    }
-
-    /// Whom a chain proves that TLS has let pass; nobody if the client showed none.
-    ///
-    /// # Errors
-    /// [`CertificateRefused`].
-    pub fn identity(&self, chain: &[CertificateDer<'_>]) -> Result<Option<Identity>, CertificateRefused> {
-        let now = self.clock.now();
-        let Some(shown) = chain.first() else { return Ok(None) };
-        if let Some(known) = self.auth.certificate(shown, now) {
-            return match known {
-                Principal::Device(id) => Ok(Some(Identity::Device { id, product: None })),
-                Principal::Product(_) | Principal::Operator(_) => Err(CertificateRefused::NoDevice),
-            };
-        }
-        match self.clients.origin(chain, now) {
-            Some(Origin::Imported) => {
-                let id = device_in(shown).ok_or(CertificateRefused::NoDevice)?;
-                Ok(Some(Identity::Device { id, product: None }))
-            }
-            Some(Origin::Own) | None => Err(CertificateRefused::NotLive),
-        }
     }
 }

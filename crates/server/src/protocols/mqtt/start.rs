@@ -3,8 +3,9 @@
 use super::config::MqttConfig;
 use super::door::{Handler, Identity};
 use super::endpoint::{Endpoint, Limits, Mode, Router, SessionStore, SessionStoreError};
-use super::gate::{Certificates, TokenGate};
+use super::gate::TokenGate;
 use super::websocket;
+use crate::auth::certificate::Certificates;
 use crate::auth::{Auth, Principal};
 use crate::listen::{self, BindError, ByteStream, ListenLimits, Listener, Peer, Shutdown};
 use std::net::SocketAddr;
@@ -167,7 +168,8 @@ async fn serve_one<H: Handler>(
     stream: ByteStream,
     peer: Peer,
 ) {
-    match certificates.identity(stream.client_certificates()) {
+    let proved = certificates.device(stream.client_certificates());
+    match proved.map(|device| device.map(|id| Identity::Device { id, product: None })) {
         Ok(identity) => endpoint.serve_stream(stream, peer.address, identity).await,
         // Hanging up is all: the client has not said which MQTT it speaks.
         Err(refused) => tracing::info!(peer = %peer.address, %refused, "an MQTT client was refused"),

@@ -140,19 +140,25 @@ CREATE TABLE last_seen (
     seen BLOB    NOT NULL
 ) STRICT;
 
--- Credentials. The secret itself is nowhere; `hash` is the SHA-256 of what is presented: the token's text, the
--- certificate (DER), the access key's ID.
+-- Credentials. `hash` is the SHA-256 of what is presented: the token's text, the certificate (DER), the access key's ID,
+-- the pre-shared key's identity. The secret itself is nowhere, but for the pre-shared keys that devices were made with: those
+-- are in `psk` until they are revoked.
 CREATE TABLE token (
-    id      TEXT    PRIMARY KEY,
-    hash    BLOB    NOT NULL UNIQUE CHECK (length(hash) = 32),
-    form    TEXT    NOT NULL CHECK (form IN ('text', 'certificate', 'access_key')),
-    kind    TEXT    NOT NULL CHECK (kind IN ('device', 'product', 'operator')),
-    subject TEXT    NOT NULL,
-    created INTEGER NOT NULL,
-    expires INTEGER,
-    revoked INTEGER,
-    note    TEXT    NOT NULL
+    id       TEXT    PRIMARY KEY,
+    hash     BLOB    NOT NULL CHECK (length(hash) = 32),
+    form     TEXT    NOT NULL CHECK (form IN ('text', 'certificate', 'access_key', 'psk')),
+    kind     TEXT    NOT NULL CHECK (kind IN ('device', 'product', 'operator')),
+    subject  TEXT    NOT NULL,
+    created  INTEGER NOT NULL,
+    expires  INTEGER,
+    revoked  INTEGER,
+    note     TEXT    NOT NULL,
+    identity TEXT    CHECK (iif(form = 'psk', length(identity) BETWEEN 1 AND 128, identity IS NULL)),
+    psk      BLOB    CHECK (psk IS NULL OR (form = 'psk' AND length(psk) BETWEEN 1 AND 64))
 ) STRICT, WITHOUT ROWID;
+
+-- What is revoked may be presented anew: the identity of a device that gets another key.
+CREATE UNIQUE INDEX token_presented ON token (hash) WHERE revoked IS NULL;
 
 -- MQTT sessions that outlive their connection. `name` is the device, or the operator whose program it is; a device has one,
 -- so its `client` is empty. `subscriptions` is a JSON list.
