@@ -1,0 +1,260 @@
+//! Register, update, de-register: who is here, and how it is reached (Transport §6.4.3, Core §6.2).
+
+use super::super::books::Change;
+use super::device::{Registered, Step};
+use super::timers::Key;
+use super::{AWAKE_WINDOW, Action, Hub, LineId, Security, Who};
+use updraft_core::id::DeviceId;
+use updraft_lwm2m::Moment;
+use updraft_lwm2m::coap::{Code, Exchange, Request, Response};
+use updraft_lwm2m::registration::{Registration, Update};
+
+/// How long a device that finds the server full is asked to stay away, in seconds.
+const FULL_RETRY_S: u32 = 120;
+/// Longest a registration's last word may lag in the books: what is kept of a device that only says "still here" is written
+/// this often, so that a restart does not take it for expired.
+const HEARD_LAG_MS: u64 = 600_000;
+
+impl Hub {
+    /// `POST /rd`.
+    pub(super) fn register(&mut self, now: Moment, id: LineId, exchange: Exchange, request: &Request) {
+        let Some(line) = self.lines.get(&id) else { return };
+        let (who, address) = (line.who.clone(), line.address);
+        let identity = match &who {
+            Who::Unproven => None,
+            Who::Device(device, _) => Some(device.as_str().to_owned()),
+        };
+        let queries: Vec<_> = request.queries().collect();
+        let registration = match Registration::parse(&queries, identity.as_deref(), &request.payload) {
+            Ok(registration) => registration,
+            Err(refusal) => {
+                return self.refuse(now, id, exchange, Code(refusal.code()), &refusal.to_string());
+            }
+        };
+        let (device, security) = match self.named(&who, &registration.endpoint) {
+            Ok(named) => named,
+            Err((code, words)) => return self.refuse(now, id, exchange, code, words),
+        };
+        let is_new = !self.devices.contains_key(&device);
+        if is_new && self.devices.len() >= self.settings.registrations_max {
+            let full = Response::new(Code::SERVICE_UNAVAILABLE).with_max_age(FULL_RETRY_S);
+            return self.respond(now, id, exchange, full);
+        }
+        let location = self.place(&device, id);
+        let before = self.devices.remove(&device);
+        let mut registered = Registered {
+            registration,
+            location,
+            security,
+            address,
+            line: Some(id),
+            registered: now,
+            heard: now,
+            alias: None,
+            known: Box::default(),
+            is_described: false,
+            active: None,
+        };
+        if let Some(before) = before {
+            registered.take_over(before);
+        }
+        self.timers.set(Key::Expiry(device.clone()), registered.expires());
+        self.locations.insert(location, device.clone());
+        self.devices.insert(device.clone(), registered);
+        if let Some(line) = self.lines.get_mut(&id) {
+            line.device = Some(device.clone());
+            line.peer.forget_observations();
+        }
+        let created = Response::new(Code::CREATED).with_location(&format!("rd/{}", hex::encode(location)));
+        self.respond(now, id, exchange, created);
+        // Nothing may be asked before the answer is on its way (Core §6.4).
+        self.flush(id);
+        self.keep(&device);
+        self.describe(now, &device);
+        self.step(now, &device, Step::Registered);
+        self.order_on(now, &device);
+    }
+
+    /// Which device registers. A name that is said must be the one that was proven (Transport §5.2.6).
+    pub(super) fn named(
+        &self,
+        who: &Who,
+        endpoint: &str,
+    ) -> Result<(DeviceId, Security), (Code, &'static str)> {
+        match who {
+            Who::Device(device, security) if device.as_str() == endpoint => Ok((device.clone(), *security)),
+            Who::Device(..) => Err((Code::BAD_REQUEST, "the endpoint name is not the credential's")),
+            Who::Unproven => {
+                let rule = "an endpoint name here is 1 to 128 of A-Z a-z 0-9 : _ . @ -";
+                let device: DeviceId = endpoint.parse().map_err(|_| (Code::BAD_REQUEST, rule))?;
+                if (self.settings.may_be_unproven)(&device) {
+                    Ok((device, Security::None))
+                } else {
+                    Err((Code::FORBIDDEN, "this device has a credential: it registers with it"))
+                }
+            }
+        }
+    }
+
+    /// A location for a device, that nobody can guess; what it had before leads nowhere.
+    fn place(&mut self, device: &DeviceId, id: LineId) -> [u8; 16] {
+        if let Some(before) = self.devices.get(device) {
+            self.locations.remove(&before.location);
+            if let Some(line) = before.line.filter(|line| *line != id)
+                && let Some(line) = self.lines.get_mut(&line)
+            {
+                line.device = None;
+            }
+        }
+        let seed = (self.settings.seed)();
+        *seed.first_chunk().expect("32 bytes hold 16")
+    }
+
+    /// The device at a location, if a line may speak for it.
+    fn at(&self, id: LineId, location: &str) -> Option<DeviceId> {
+        let location: [u8; 16] = hex::decode(location).ok()?.try_into().ok()?;
+        let device = self.locations.get(&location)?;
+        let registered = self.devices.get(device)?;
+        let may = match &self.lines.get(&id)?.who {
+            Who::Unproven => registered.security == Security::None,
+            Who::Device(proven, _) => proven == device && registered.security != Security::None,
+        };
+        may.then(|| device.clone())
+    }
+
+    /// `POST /rd/{location}`. A device that comes by another line, as behind a gateway that gave it another port, is reached
+    /// there from then on.
+    pub(super) fn update_registration(
+        &mut self,
+        now: Moment,
+        id: LineId,
+        exchange: Exchange,
+        location: &str,
+        request: &Request,
+    ) {
+        let Some(device) = self.at(id, location) else {
+            return self.refuse(now, id, exchange, Code::NOT_FOUND, "register anew");
+        };
+        let queries: Vec<_> = request.queries().collect();
+        let update = match Update::parse(&queries, &request.payload) {
+            Ok(update) => update,
+            Err(refusal) => {
+                return self.refuse(now, id, exchange, Code(refusal.code()), &refusal.to_string());
+            }
+        };
+        self.bind(now, id, &device);
+        let Some(registered) = self.devices.get_mut(&device) else { return };
+        let other = update.objects.as_ref().is_some_and(|new| *new != registered.registration.objects);
+        let changes = update != Update::default();
+        let lags = now.0.saturating_sub(registered.heard.0) >= HEARD_LAG_MS;
+        registered.registration.apply(update);
+        registered.heard = now;
+        self.timers.set(Key::Expiry(device.clone()), registered.expires());
+        self.respond(now, id, exchange, Response::new(Code::CHANGED));
+        self.flush(id);
+        self.actions.push_back(Action::Heard(device.clone()));
+        if changes || lags {
+            self.keep(&device);
+        }
+        if other {
+            self.describe(now, &device);
+        }
+        self.stay_awake(now, id);
+        self.wake(now, &device);
+    }
+
+    /// Has a device reached by a line.
+    fn bind(&mut self, now: Moment, id: LineId, device: &DeviceId) {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        line.device = Some(device.clone());
+        let address = line.address;
+        let Some(registered) = self.devices.get_mut(device) else { return };
+        registered.address = address;
+        if registered.line == Some(id) {
+            return;
+        }
+        if let Some(before) = registered.line.replace(id)
+            && let Some(line) = self.lines.get_mut(&before)
+        {
+            line.device = None;
+        }
+        // Its observations went with the line by which they came, and what was asked there will not be answered.
+        self.lost(now, device);
+    }
+
+    /// `DELETE /rd/{location}`.
+    pub(super) fn deregister(&mut self, now: Moment, id: LineId, exchange: Exchange, location: &str) {
+        let Some(device) = self.at(id, location) else {
+            return self.refuse(now, id, exchange, Code::NOT_FOUND, "not registered");
+        };
+        self.respond(now, id, exchange, Response::new(Code::DELETED));
+        self.forget(&device, "the device has de-registered");
+    }
+
+    /// A registration was not renewed in time (Core §6.2).
+    pub(super) fn expire(&mut self, now: Moment, device: &DeviceId) {
+        let due = self.devices.get(device).and_then(Registered::expires);
+        match due {
+            Some(due) if due <= now => self.forget(device, "the device's registration has ended"),
+            // It was heard otherwise meanwhile.
+            due => self.timers.set(Key::Expiry(device.clone()), due),
+        }
+    }
+
+    fn forget(&mut self, device: &DeviceId, why: &str) {
+        let Some(registered) = self.devices.remove(device) else { return };
+        self.locations.remove(&registered.location);
+        for key in [Key::Driver, Key::Expiry, Key::Awake, Key::Orders] {
+            self.timers.set(key(device.clone()), None);
+        }
+        if let Some(line) = registered.line.and_then(|line| self.lines.get_mut(&line)) {
+            line.device = None;
+            line.peer.forget_observations();
+        }
+        if let Some(active) = registered.active {
+            // An update goes on when the device is back: what was done is in the fleet's notes.
+            self.give_up_orders(active.orders, why);
+        }
+        self.actions.push_back(Action::Keep(Change::Deregister(device.clone())));
+    }
+
+    /// A device is not reachable by the line it came by: what it was asked will not be answered.
+    pub(super) fn lost(&mut self, now: Moment, device: &DeviceId) {
+        let Some(registered) = self.devices.get_mut(device) else { return };
+        let active = registered.active();
+        let asked = std::mem::take(&mut active.asked);
+        active.observed.clear();
+        active.order_at = None;
+        registered.tidy();
+        for purpose in asked.into_values() {
+            self.unanswered(now, device, purpose);
+        }
+        self.pump(now, device);
+        self.order_on(now, device);
+    }
+
+    /// The window of a device in queue mode has closed.
+    pub(super) fn fall_asleep(&mut self, now: Moment, device: &DeviceId) {
+        let heard = self.devices.get(device).map(|registered| registered.heard);
+        match heard.map(|heard| heard.plus(AWAKE_WINDOW)) {
+            Some(at) if at > now => self.timers.set(Key::Awake(device.clone()), Some(at)),
+            Some(_) | None => self.order_on(now, device),
+        }
+    }
+}
+
+impl Registered {
+    /// Takes over what outlives a new registration: what was learnt, what waits, what is under way. What the device was
+    /// asked, and what it is observed for, is gone (Core §6.2.1).
+    fn take_over(&mut self, before: Self) {
+        self.alias = before.alias;
+        self.known = before.known;
+        self.active = before.active;
+        if let Some(active) = &mut self.active {
+            active.asked.clear();
+            active.observed.clear();
+            active.to_describe.clear();
+            active.order_at = None;
+        }
+    }
+}

@@ -1,0 +1,530 @@
+//! Sockets: datagrams to the hub and back, and what the hub wants done outside.
+//!
+//! One task owns the sockets, the sessions on them and the hub. What may wait (the fleet, the store of images, the books)
+//! is done by other tasks, which send back what came of it.
+
+use super::books::{Books, BooksError, Change};
+use super::describe;
+use super::desk::{Call, DeskError, Taken};
+use super::firmware::{Said, Work};
+use super::hub::{Action, File, Heard, Hub, LineId, Piece, Security, Who};
+use crate::artifacts::Artifacts;
+use crate::engine::{By, Engine, EngineError, Listener};
+use crate::listen::Shutdown;
+use bytes::Bytes;
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc as blocking;
+use std::time::Duration;
+use tokio::net::UdpSocket;
+use tokio::sync::{mpsc, oneshot};
+use updraft_core::fleet::AnswerRefused;
+use updraft_core::id::DeviceId;
+use updraft_core::report::Report;
+use updraft_dtls::{Event, Identity, SessionId, Sessions};
+use updraft_lwm2m::Moment;
+use updraft_lwm2m::bootstrap::ServerAccount;
+use updraft_lwm2m::coap::Code;
+
+/// Datagrams taken from one socket before others have their turn.
+const DATAGRAMS_AT_ONCE: usize = 64;
+/// Largest datagram taken: a block of 1024 bytes with options and a record around it is far smaller.
+const DATAGRAM_BYTES_MAX: usize = 2_048;
+/// Hints that may wait. What is beyond is dropped: a look over all devices finds what a hint would have said.
+const HINTS_MAX: usize = 16_384;
+/// How often it is asked whether something has changed for devices at large.
+const PATROL_INTERVAL: Duration = Duration::from_secs(5);
+/// Changes that one write to the books holds.
+const CHANGES_AT_ONCE: usize = 1_024;
+/// How long changes are gathered before they are written: a crash costs devices that registered within it another
+/// registration, and saves the disk a thousand writes.
+const GATHER: Duration = Duration::from_millis(250);
+/// The pause after the books could not be written.
+const BOOKS_PAUSE: Duration = Duration::from_secs(1);
+/// How often one write is tried. What is lost then costs devices another registration, after the next start.
+const BOOKS_TRIES_MAX: u32 = 60;
+/// The receive buffer asked for, in bytes: a storm of registrations must not be lost before it is read.
+const RECEIVE_BYTES: usize = 4 << 20;
+
+/// What the sockets need of the rest of the server.
+pub trait Door: Send + Sync + 'static {
+    /// Which device a session's peer has proven to be; `None`: none that may speak here.
+    fn device_of(&self, identity: &Identity) -> Option<(DeviceId, Security)>;
+
+    /// What a link leads to: the device and its job, if the link is good.
+    ///
+    /// # Errors
+    /// The code that says why it is not.
+    fn open_link(&self, path: &str) -> Result<Link, Code>;
+
+    /// The account of a device that is bootstrapped, with a key of its own; `None`: none can be made now.
+    fn make_account(&self, device: &DeviceId) -> Option<ServerAccount>;
+}
+
+/// A link that is good.
+#[derive(Debug, Clone)]
+pub struct Link {
+    /// The device it was made for.
+    pub device: DeviceId,
+    /// Its rollout.
+    pub rollout: updraft_core::id::RolloutId,
+    /// Its attempt.
+    pub attempt: u32,
+}
+
+/// One socket, and the sessions on it.
+pub struct Socket {
+    /// The socket.
+    pub udp: UdpSocket,
+    /// Its sessions.
+    pub sessions: Box<dyn Sessions + Send>,
+}
+
+/// Everything that LwM2M is served with.
+pub struct Parts {
+    /// The sockets, by the numbers that lines have.
+    pub sockets: Vec<Socket>,
+    /// The hub.
+    pub hub: Hub,
+    /// Decides.
+    pub engine: Engine,
+    /// Images.
+    pub artifacts: Artifacts,
+    /// Who may do what.
+    pub door: Arc<dyn Door>,
+    /// What is kept.
+    pub books: Arc<dyn Books>,
+    /// Where operators ask.
+    pub calls: mpsc::Receiver<Call>,
+}
+
+/// What came of an action.
+enum Done {
+    Described(DeviceId, bool),
+    Looked(DeviceId, Result<Option<Work>, ()>),
+    Said(DeviceId, Heard),
+    Read(Piece, Option<Bytes>),
+    Resolved(u64, Result<File, Code>),
+    Account(DeviceId, Option<Box<ServerAccount>>),
+}
+
+/// Takes hints of the engine in.
+struct Hints {
+    hints: mpsc::Sender<DeviceId>,
+    is_wanted: AtomicBool,
+}
+
+impl Listener for Hints {
+    fn notify(&self, device: &DeviceId) {
+        if self.is_wanted.load(Ordering::Relaxed) {
+            // Full: the hint is dropped, and the next patrol comes.
+            let _ = self.hints.try_send(device.clone());
+        }
+    }
+}
+
+/// LwM2M, served.
+pub struct Served {
+    sockets: Vec<Socket>,
+    hub: Hub,
+    engine: Engine,
+    artifacts: Artifacts,
+    door: Arc<dyn Door>,
+    books: blocking::Sender<Change>,
+    writer: std::thread::JoinHandle<()>,
+    calls: mpsc::Receiver<Call>,
+    tickets: HashMap<u64, oneshot::Sender<Result<Taken, DeskError>>>,
+    next_ticket: u64,
+    done: mpsc::UnboundedSender<Done>,
+    results: mpsc::UnboundedReceiver<Done>,
+    hints: mpsc::Receiver<DeviceId>,
+    listener: Arc<Hints>,
+}
+
+impl Served {
+    /// Begins to listen to the engine, and to write the books.
+    ///
+    /// # Errors
+    /// If the thread that writes the books cannot be started.
+    pub fn new(parts: Parts) -> std::io::Result<Self> {
+        let Parts { sockets, hub, engine, artifacts, door, books, calls } = parts;
+        let (to_books, changes) = blocking::channel();
+        let writer = std::thread::Builder::new()
+            .name("lwm2m-books".to_owned())
+            .spawn(move || keep_books(&*books, &changes))?;
+        let (done, results) = mpsc::unbounded_channel();
+        let (to_hints, hints) = mpsc::channel(HINTS_MAX);
+        let listener = Arc::new(Hints { hints: to_hints, is_wanted: AtomicBool::new(true) });
+        let listens: Arc<dyn Listener> = listener.clone();
+        engine.listen(Arc::downgrade(&listens));
+        for socket in &sockets {
+            // As much as the system allows; less than asked is no error.
+            let _ = socket2::SockRef::from(&socket.udp).set_recv_buffer_size(RECEIVE_BYTES);
+        }
+        Ok(Self {
+            sockets,
+            hub,
+            engine,
+            artifacts,
+            door,
+            books: to_books,
+            writer,
+            calls,
+            tickets: HashMap::new(),
+            next_ticket: 0,
+            done,
+            results,
+            hints,
+            listener,
+        })
+    }
+
+    fn now(&self) -> Moment {
+        Moment(u64::try_from(self.engine.now().as_millis()).unwrap_or(0))
+    }
+
+    /// Serves until the shutdown is asked for; then gives back the sessions, to be kept, once the books are written.
+    pub async fn serve(mut self, shutdown: Shutdown) -> Vec<Socket> {
+        let mut seen = self.engine.generation();
+        let mut patrol = tokio::time::interval(PATROL_INTERVAL);
+        let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        loop {
+            self.act();
+            let wait = self.due().map_or(PATROL_INTERVAL, |due| due.since(self.now()));
+            tokio::select! {
+                () = shutdown.asked() => break,
+                at = readable(&self.sockets) => self.receive(at, &mut buffer),
+                Some(done) = self.results.recv() => {
+                    self.take(done);
+                    while let Ok(done) = self.results.try_recv() {
+                        self.take(done);
+                    }
+                }
+                Some(call) = self.calls.recv() => self.take_call(call),
+                Some(device) = self.hints.recv() => {
+                    self.hub.handle_hint(&device);
+                    while let Ok(device) = self.hints.try_recv() {
+                        self.hub.handle_hint(&device);
+                    }
+                }
+                _ = patrol.tick() => {
+                    let generation = self.engine.generation();
+                    if generation != seen {
+                        seen = generation;
+                        self.hub.handle_change_at_large();
+                    }
+                }
+                () = tokio::time::sleep(wait) => {}
+            }
+            self.pass_time();
+        }
+        self.listener.is_wanted.store(false, Ordering::Relaxed);
+        let Self { sockets, books, writer, .. } = self;
+        drop(books);
+        let _ = tokio::task::spawn_blocking(|| writer.join()).await;
+        sockets
+    }
+
+    fn due(&self) -> Option<Moment> {
+        let sessions = self.sockets.iter().filter_map(|socket| socket.sessions.poll_timeout());
+        let sessions = sessions.map(|due| Moment(u64::try_from(due.as_millis()).unwrap_or(u64::MAX)));
+        sessions.chain(self.hub.poll_timeout()).min()
+    }
+
+    fn pass_time(&mut self) {
+        let now = self.now();
+        let passed = Duration::from_millis(now.0);
+        for at in 0..self.sockets.len() {
+            if self.sockets[at].sessions.poll_timeout().is_some_and(|due| due <= passed) {
+                self.sockets[at].sessions.handle_timeout(passed);
+            }
+            self.take_events(now, at);
+        }
+        self.hub.handle_timeout(now);
+    }
+
+    /// Takes what has arrived at a socket, up to a bound.
+    fn receive(&mut self, at: usize, buffer: &mut [u8]) {
+        let now = self.now();
+        for _ in 0..DATAGRAMS_AT_ONCE {
+            // Nothing more, or an error that belongs to an earlier datagram of ours (a closed port).
+            let Ok((length, from)) = self.sockets[at].udp.try_recv_from(buffer) else { break };
+            let passed = Duration::from_millis(now.0);
+            self.sockets[at].sessions.handle_datagram(passed, from, &buffer[..length]);
+            self.take_events(now, at);
+            self.act();
+        }
+    }
+
+    fn take_events(&mut self, now: Moment, at: usize) {
+        let socket = u32::try_from(at).unwrap_or(u32::MAX);
+        while let Some(event) = self.sockets[at].sessions.poll_event() {
+            match event {
+                Event::Connected { session, address, identity } => {
+                    self.connect(now, LineId { socket, session: session.0 }, address, &identity);
+                }
+                Event::Received { session, data } => {
+                    self.hub.handle_datagram(now, LineId { socket, session: session.0 }, &data);
+                }
+                Event::Moved { session, address } => {
+                    self.hub.handle_moved(LineId { socket, session: session.0 }, address);
+                }
+                Event::Closed { session, .. } => {
+                    self.hub.handle_closed(now, LineId { socket, session: session.0 });
+                }
+                Event::Refused { address, claimed, failure } => {
+                    tracing::debug!(%address, ?claimed, ?failure, "a handshake was refused");
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, now: Moment, line: LineId, address: SocketAddr, identity: &Identity) {
+        let who = match identity {
+            Identity::Unproven => Some(Who::Unproven),
+            Identity::Psk(_) | Identity::Certificate(_) => {
+                self.door.device_of(identity).map(|(device, security)| Who::Device(device, security))
+            }
+        };
+        match who {
+            Some(who) => self.hub.handle_connected(line, who, address),
+            None => {
+                let sessions = &mut self.sockets[line.socket as usize].sessions;
+                sessions.close(Duration::from_millis(now.0), SessionId(line.session));
+            }
+        }
+    }
+
+    fn take_call(&mut self, call: Call) {
+        let now = self.now();
+        match call {
+            Call::Order(order, answer) => {
+                self.next_ticket += 1;
+                self.tickets.insert(self.next_ticket, answer);
+                self.hub.handle_order(now, self.next_ticket, order);
+            }
+            Call::Look(device, answer) => {
+                // Who has gone away needs no answer.
+                let _ = answer.send(self.hub.standing(now, &device));
+            }
+        }
+    }
+
+    fn take(&mut self, done: Done) {
+        let now = self.now();
+        match done {
+            Done::Described(device, is_taken) => self.hub.handle_described(&device, is_taken),
+            Done::Looked(device, work) => self.hub.handle_work(now, &device, work),
+            Done::Said(device, heard) => self.hub.handle_heard(now, &device, heard),
+            Done::Read(piece, bytes) => self.hub.handle_piece(now, piece, bytes),
+            Done::Resolved(ticket, file) => self.hub.handle_file(now, ticket, file),
+            Done::Account(device, account) => {
+                self.hub.handle_account(now, &device, account.map(|account| *account));
+            }
+        }
+    }
+
+    /// Does everything that the hub wants done, then sends what the sessions have to send.
+    fn act(&mut self) {
+        let passed = Duration::from_millis(self.now().0);
+        while let Some(action) = self.hub.poll_action() {
+            match action {
+                Action::Send(line, datagram) => {
+                    if let Some(socket) = self.sockets.get_mut(line.socket as usize) {
+                        // A session that has ended is told by an event of its own.
+                        let _ = socket.sessions.send(passed, SessionId(line.session), &datagram);
+                    }
+                }
+                Action::Close(line) => {
+                    if let Some(socket) = self.sockets.get_mut(line.socket as usize) {
+                        socket.sessions.close(passed, SessionId(line.session));
+                    }
+                }
+                Action::Keep(change) => {
+                    // The writer ends only after this does.
+                    let _ = self.books.send(change);
+                }
+                Action::Told(ticket, taken) => {
+                    if let Some(answer) = self.tickets.remove(&ticket) {
+                        let _ = answer.send(taken);
+                    }
+                }
+                Action::Heard(device) => self.heard(device),
+                action @ (Action::Describe(..)
+                | Action::Look(_)
+                | Action::Say(..)
+                | Action::Read(..)
+                | Action::Resolve(..)
+                | Action::MakeAccount(_)) => self.begin(action),
+            }
+        }
+        for socket in &mut self.sockets {
+            while let Some((to, datagram)) = socket.sessions.poll_transmit() {
+                // A full buffer loses a datagram, as the network may: both ends send again.
+                let _ = socket.udp.try_send_to(&datagram, to);
+            }
+        }
+    }
+
+    fn heard(&self, device: DeviceId) {
+        if !self.engine.is_quiet(&device, None) {
+            let (engine, quiet, id) = (self.engine.clone(), self.engine.quiet().clone(), device.clone());
+            tokio::spawn(async move {
+                let noted =
+                    engine.about(device, By::Device, move |fleet, now| quiet.note(fleet, now, &id, None));
+                // Only the time it was last seen depends on it.
+                let _ = noted.await;
+            });
+        }
+    }
+
+    /// Begins what may wait.
+    fn begin(&self, action: Action) {
+        let (engine, done) = (self.engine.clone(), self.done.clone());
+        let (artifacts, door) = (self.artifacts.clone(), self.door.clone());
+        tokio::spawn(async move {
+            let came = match action {
+                Action::Describe(device, tree, alias) => {
+                    let is_taken = describe(&engine, &device, tree, alias).await;
+                    Done::Described(device, is_taken)
+                }
+                Action::Look(device) => {
+                    let work = look(&engine, &device).await;
+                    Done::Looked(device, work)
+                }
+                Action::Say(device, work, said) => {
+                    let heard = say(&engine, &device, work, said).await;
+                    Done::Said(device, heard)
+                }
+                Action::Read(piece, size) => {
+                    let bytes = read(&artifacts, &piece, size).await;
+                    Done::Read(piece, bytes)
+                }
+                Action::Resolve(ticket, path, is_start) => {
+                    Done::Resolved(ticket, resolve(&engine, &*door, &path, is_start).await)
+                }
+                Action::MakeAccount(device) => {
+                    let id = device.clone();
+                    let made = tokio::task::spawn_blocking(move || door.make_account(&id));
+                    Done::Account(device, made.await.ok().flatten().map(Box::new))
+                }
+                Action::Send(..)
+                | Action::Close(_)
+                | Action::Heard(_)
+                | Action::Keep(_)
+                | Action::Told(..) => return,
+            };
+            // The hub is gone when the server stops.
+            let _ = done.send(came);
+        });
+    }
+}
+
+/// Waits until something has arrived at one of the sockets: which.
+async fn readable(sockets: &[Socket]) -> usize {
+    let waiting = sockets.iter().map(|socket| Box::pin(socket.udp.readable()));
+    if sockets.is_empty() {
+        return std::future::pending().await;
+    }
+    let (_, at, _) = futures_util::future::select_all(waiting).await;
+    at
+}
+
+/// Tells the fleet what a device is; whether it was taken.
+async fn describe(
+    engine: &Engine,
+    device: &DeviceId,
+    tree: Vec<updraft_lwm2m::Entry>,
+    alias: Option<describe::Alias>,
+) -> bool {
+    let id = device.clone();
+    let described = engine.about(device.clone(), By::Device, move |fleet, now| {
+        let known = fleet.device(&id)?.map(|known| known.product);
+        let description = describe::description(&id, known.as_ref(), &tree, alias.as_ref());
+        fleet.report(now, &id, &Report { description: Some(description), progress: None })
+    });
+    described.await.map_err(|error| warn(device, &error)).is_ok()
+}
+
+async fn look(engine: &Engine, device: &DeviceId) -> Result<Option<Work>, ()> {
+    let id = device.clone();
+    let looked = engine.about(device.clone(), By::Another, move |fleet, now| fleet.pending(now, &id));
+    looked.await.map(|pending| Work::of(&pending)).map_err(|error| warn(device, &error))
+}
+
+async fn say(engine: &Engine, device: &DeviceId, work: Work, said: Said) -> Heard {
+    let id = device.clone();
+    let said = engine.about(device.clone(), By::Device, move |fleet, now| {
+        match said {
+            Said::Answer(answer) => {
+                return Ok(match fleet.answer(now, &id, &work.rollout, &answer)? {
+                    Ok(_) => Heard::Taken,
+                    Err(
+                        AnswerRefused::Unknown
+                        | AnswerRefused::Revision(_)
+                        | AnswerRefused::State(_)
+                        | AnswerRefused::TooManyDetails,
+                    ) => Heard::Over,
+                });
+            }
+            Said::Progress(progress) => {
+                fleet.report(now, &id, &Report { description: None, progress: Some(progress) })?;
+            }
+        }
+        let execution = fleet.execution(&id, &work.rollout)?;
+        let goes_on =
+            execution.is_some_and(|execution| execution.attempt == work.attempt && execution.state.is_open());
+        Ok(if goes_on { Heard::Taken } else { Heard::Over })
+    });
+    said.await.unwrap_or_else(|error| {
+        warn(device, &error);
+        Heard::Failed
+    })
+}
+
+fn warn(device: &DeviceId, error: &EngineError) {
+    tracing::warn!(error = error as &dyn std::error::Error, %device, "the fleet could not be told or asked");
+}
+
+async fn read(artifacts: &Artifacts, piece: &Piece, size: u64) -> Option<Bytes> {
+    let range = piece.offset()..piece.offset() + piece.length(size);
+    let found = artifacts.open_range(&piece.image, range).await.map_err(|error| unread(error.into())).ok()?;
+    found.bytes().await.map_err(|error| unread(error.into())).ok()
+}
+
+fn unread(error: Box<dyn std::error::Error>) {
+    tracing::error!(error = &*error, "an image cannot be read");
+}
+
+async fn resolve(engine: &Engine, door: &dyn Door, path: &str, is_start: bool) -> Result<File, Code> {
+    let Link { device, rollout, attempt } = door.open_link(path)?;
+    let unavailable = |_: EngineError| Code::SERVICE_UNAVAILABLE;
+    let (id, of) = (device.clone(), rollout.clone());
+    let found = engine.command(move |fleet, now| {
+        let pending = fleet.pending(now, &id)?;
+        Ok(Work::of(&pending).filter(|work| work.rollout == of && work.attempt == attempt))
+    });
+    let work = found.await.map_err(unavailable)?.ok_or(Code::NOT_FOUND)?;
+    let admitted = engine.admit_download(device.clone(), rollout, attempt, is_start).await;
+    match admitted {
+        Ok(true) => Ok(File { device, image: work.image, size: work.size }),
+        Ok(false) => Err(Code::NOT_FOUND),
+        Err(error) => Err(unavailable(error)),
+    }
+}
+
+/// Writes changes to the books as they come, many at a time, until nobody sends any more.
+fn keep_books(books: &dyn Books, changes: &blocking::Receiver<Change>) {
+    while let Ok(first) = changes.recv() {
+        std::thread::sleep(GATHER);
+        let mut gathered = vec![first];
+        gathered.extend(changes.try_iter().take(CHANGES_AT_ONCE - 1));
+        for _ in 0..BOOKS_TRIES_MAX {
+            let Err(BooksError(error)) = books.save(&gathered) else { break };
+            tracing::error!(error = &*error as &dyn std::error::Error, "registrations could not be kept");
+            std::thread::sleep(BOOKS_PAUSE);
+        }
+    }
+}
