@@ -63,7 +63,7 @@ impl Device {
                     Event::Persist(_) => driver.handle_persisted(self.now),
                     Event::Decide(_) => {
                         let uri = URI.to_owned();
-                        driver.deliver(self.now, Delivery::Pull { uri, size: 1 }).unwrap();
+                        driver.deliver(self.now, Delivery::Pull { uri, size: 1 }).expect("it fits");
                     }
                     Event::Ready => driver.proceed(self.now, self.now.plus(Duration::from_secs(60))),
                     Event::Ended(outcome) => return Some(outcome.clone()),
@@ -104,7 +104,7 @@ fn driver_after(source: Source, stage: Stage, result_before: u8) -> Driver {
 fn conforming(device: &mut Device, operation: &Operation) -> Answer {
     match operation {
         Operation::Write { path, value } if *path == PACKAGE_URI => {
-            let uri = value.as_text().unwrap();
+            let uri = value.as_text().expect("a URI is text");
             if !uri.is_empty() && device.state != 0 {
                 return REFUSED;
             }

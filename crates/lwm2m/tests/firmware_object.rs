@@ -19,13 +19,13 @@ fn idle() -> Object {
 
 fn fetching() -> Object {
     let mut object = idle();
-    object.handle_write(NOW, 1, &Value::from(URI)).unwrap();
+    object.handle_write(NOW, 1, &Value::from(URI)).expect("it is taken in this state");
     object
 }
 
 fn pushing() -> Object {
     let mut object = idle();
-    object.handle_block(NOW, 0, &[1; 64], false, Some(128)).unwrap();
+    object.handle_block(NOW, 0, &[1; 64], false, Some(128)).expect("it is taken in this state");
     object
 }
 
@@ -39,7 +39,7 @@ fn downloaded() -> Object {
 
 fn updating() -> Object {
     let mut object = downloaded();
-    object.handle_execute(NOW, 2).unwrap();
+    object.handle_execute(NOW, 2).expect("it is taken in this state");
     object.handle_answered();
     object
 }
@@ -313,35 +313,6 @@ fn a_device_that_goes_on_by_itself_does_so() {
 }
 
 #[test]
-fn a_repeated_block_is_acknowledged_not_appended() {
-    let mut object = pushing();
-    object.handle_block(NOW, 64, &[2; 64], false, None).unwrap();
-    actions(&mut object);
-    assert_eq!(object.handle_block(NOW, 64, &[2; 64], false, None), Ok(()));
-    assert_eq!(actions(&mut object), []);
-    object.handle_block(NOW, 128, &[3; 10], true, None).unwrap();
-    actions(&mut object);
-    assert_eq!(object.handle_block(NOW, 128, &[3; 10], true, None), Ok(()), "the last one, too");
-    assert_eq!(actions(&mut object), []);
-    assert_eq!(object.handle_block(NOW, 64, &[3; 10], true, None), Err(Refusal::BadRequest));
-}
-
-#[test]
-fn a_gap_between_blocks_is_4_08_and_the_first_block_begins_again() {
-    let mut object = pushing();
-    for offset in [32, 128, u64::MAX - 63] {
-        assert!(object.handle_block(NOW, offset, &[2; 64], false, None).is_err(), "{offset}");
-    }
-    assert_eq!(Refusal::Incomplete.code(), 0x88);
-    actions(&mut object);
-    object.handle_block(NOW, 0, &[1; 64], false, None).unwrap();
-    let again = Action::Begin { attempt: 1, origin: Origin::Push };
-    assert_eq!(actions(&mut object)[0], again, "what was there is overwritten");
-    assert_eq!(object.handle_block(NOW, 64, &[2; 64], false, None), Ok(()));
-    assert_eq!(idle().handle_block(NOW, 64, &[1; 64], false, None), Err(Refusal::Incomplete));
-}
-
-#[test]
 fn a_package_too_large_is_4_13_and_result_2() {
     let announced = |object: &mut Object| object.handle_block(NOW, 0, &[1; 64], false, Some(4097));
     assert_eq!(row(idle(), announced), (Err(Refusal::TooLarge), State::Idle, 2));
@@ -352,18 +323,6 @@ fn a_package_too_large_is_4_13_and_result_2() {
     let beyond = |object: &mut Object| object.handle_block(NOW, 4096, &[1], true, None);
     assert_eq!(row(object, beyond), (Err(Refusal::TooLarge), State::Idle, 2));
     assert_eq!(fetching().handle_source(NOW, 1, None, Some(4097)), None);
-}
-
-#[test]
-fn a_push_that_stops_is_result_4() {
-    let mut object = pushing();
-    let until = object.poll_timeout().unwrap();
-    assert_eq!(until, Moment(NOW.0 + 247_000));
-    object.handle_timeout(until);
-    assert_eq!(
-        (object.state(), object.record().result.code(), object.poll_timeout()),
-        (State::Idle, 4, None)
-    );
 }
 
 #[test]

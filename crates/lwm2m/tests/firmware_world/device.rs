@@ -7,7 +7,7 @@ use updraft_lwm2m::firmware::{DeliveryMethod, Scheme, Schemes, UpdateResult};
 
 /// How its installations go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Install {
+pub(crate) enum Install {
     #[default]
     Works,
     /// It boots, fails its trial, and goes back.
@@ -23,38 +23,38 @@ pub enum Install {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Kept {
+pub(crate) enum Kept {
     Yes,
     No,
 }
 
 /// What kind of device it is.
 #[derive(Clone, Debug)]
-pub struct Habits {
-    pub install: Install,
+pub(crate) struct Habits {
+    pub(crate) install: Install,
     /// Its object forgets all at a restart, as Zephyr's and wakaama's do.
-    pub forgets: bool,
-    pub observes: bool,
+    pub(crate) forgets: bool,
+    pub(crate) observes: bool,
     /// It refuses to have its instance read in one go.
-    pub reads_instance: bool,
+    pub(crate) reads_instance: bool,
     /// It ignores an empty URI while it downloads, and says 2.04 (Zephyr).
-    pub ignores_empty_uri: bool,
+    pub(crate) ignores_empty_uri: bool,
     /// It has no Cancel.
-    pub cancels: bool,
+    pub(crate) cancels: bool,
     /// It tells no Package URI.
-    pub tells_uri: bool,
+    pub(crate) tells_uri: bool,
     /// How it takes images.
-    pub delivery: DeliveryMethod,
+    pub(crate) delivery: DeliveryMethod,
     /// So many checks of images fail, with this result.
-    pub bad_images: (u32, UpdateResult),
+    pub(crate) bad_images: (u32, UpdateResult),
     /// So many downloads stop halfway, and never say so.
-    pub stalls: u32,
+    pub(crate) stalls: u32,
     /// So many downloads end in Result 4.
-    pub lost_downloads: u32,
+    pub(crate) lost_downloads: u32,
     /// It sleeps, and wakes so often.
-    pub sleeps_ms: Option<u64>,
+    pub(crate) sleeps_ms: Option<u64>,
     /// It never comes back from an installation.
-    pub dies: bool,
+    pub(crate) dies: bool,
 }
 
 impl Default for Habits {
@@ -103,17 +103,17 @@ const BLOCK_BYTES: u64 = IMAGE_BYTES / 10;
 /// After a message it stays awake (MAX_TRANSMIT_WAIT, Transport §6.5).
 const AWAKE_MS: u64 = 93_000;
 
-pub struct Device {
-    pub habits: Habits,
-    pub object: Object,
-    pub running: &'static str,
-    pub observed: Vec<u16>,
-    pub push_by_us: bool,
-    pub pushed_image_by_us: bool,
-    pub installs: u32,
-    pub installs_of_target: u32,
+pub(crate) struct Device {
+    pub(crate) habits: Habits,
+    pub(crate) object: Object,
+    pub(crate) running: &'static str,
+    pub(crate) observed: Vec<u16>,
+    pub(crate) push_by_us: bool,
+    pub(crate) pushed_image_by_us: bool,
+    pub(crate) installs: u32,
+    pub(crate) installs_of_target: u32,
     /// What a fetch of our URI has brought in all.
-    pub fetched: u64,
+    pub(crate) fetched: u64,
     record: Record,
     /// The version of the image in flash.
     slot: Option<&'static str>,
@@ -131,7 +131,7 @@ fn abilities(habits: &Habits) -> Abilities {
 }
 
 impl Device {
-    pub fn new(habits: Habits, now: Moment) -> Self {
+    pub(crate) fn new(habits: Habits, now: Moment) -> Self {
         let wakes_at = habits.sleeps_ms.map(|every| Moment(now.0 + every));
         Self {
             object: Object::new(abilities(&habits)),
@@ -154,17 +154,17 @@ impl Device {
         }
     }
 
-    pub fn is_asleep(&self, now: Moment) -> bool {
+    pub(crate) fn is_asleep(&self, now: Moment) -> bool {
         self.habits.sleeps_ms.is_some() && now > self.awake_until
     }
 
     /// A message came or went.
-    pub fn stay_awake(&mut self, now: Moment) {
+    pub(crate) fn stay_awake(&mut self, now: Moment) {
         self.awake_until = Moment(now.0 + AWAKE_MS);
     }
 
     /// Whether it has just sent an Update of its registration.
-    pub fn woke(&mut self, now: Moment) -> bool {
+    pub(crate) fn woke(&mut self, now: Moment) -> bool {
         let woke = self.is_up() && self.wakes_at.is_some_and(|at| now >= at);
         if woke {
             self.wakes_at = self.habits.sleeps_ms.map(|every| Moment(now.0 + every));
@@ -174,23 +174,23 @@ impl Device {
     }
 
     /// Whether it answers: it is not between two boots.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         !matches!(self.work, Some(Work::Boot { .. }))
     }
 
     /// Whether the image in flash is the campaign's.
-    pub fn holds_ours(&self) -> bool {
+    pub(crate) fn holds_ours(&self) -> bool {
         self.slot == Some(TARGET)
     }
 
-    pub fn next_moment(&self, now: Moment) -> Option<Moment> {
+    pub(crate) fn next_moment(&self, now: Moment) -> Option<Moment> {
         let object = self.object.poll_timeout().filter(|_| self.is_up());
         let wakes = self.wakes_at.filter(|at| *at > now);
         [self.work.as_ref().map(Work::at), object, wakes].into_iter().flatten().min()
     }
 
     /// Does what the object says; or has its power cut before it does.
-    pub fn pump(&mut self, now: Moment, troubles: &mut Troubles, violations: &mut Vec<String>) {
+    pub(crate) fn pump(&mut self, now: Moment, troubles: &mut Troubles, violations: &mut Vec<String>) {
         while self.is_up() {
             let Some(action) = self.object.poll_action() else { return };
             self.actions += 1;
@@ -245,7 +245,7 @@ impl Device {
     }
 
     /// Time passes; whether it has just come up, and registers.
-    pub fn tick(&mut self, now: Moment, away: bool) -> bool {
+    pub(crate) fn tick(&mut self, now: Moment, away: bool) -> bool {
         if self.is_up() {
             self.object.handle_timeout(now);
         }

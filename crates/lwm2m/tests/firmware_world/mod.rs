@@ -1,24 +1,24 @@
 //! A world of one server and one device, on virtual time, from one seed: asks, answers and notifications are lost, either
 //! end stops at any step, strangers meddle. The device's object and the server's driver are the real ones.
 
-pub mod device;
-pub mod server;
+pub(crate) mod device;
+pub(crate) mod server;
 
 use device::{Device, Habits};
 use server::Server;
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::firmware::driver::{Failure, Outcome};
-use updraft_lwm2m::firmware::{Campaign, PACKAGE, UpdateResult};
+use updraft_lwm2m::firmware::{Campaign, UpdateResult};
 use updraft_lwm2m::value::Value;
 
-pub const OLD: &str = "1.0.0";
-pub const TARGET: &str = "2.0.0";
-pub const FOREIGN: &str = "6.6.6";
-pub const IMAGE: [u8; 8] = [0xa1; 8];
-pub const IMAGE_BYTES: u64 = 40_960;
+pub(crate) const OLD: &str = "1.0.0";
+pub(crate) const TARGET: &str = "2.0.0";
+pub(crate) const FOREIGN: &str = "6.6.6";
+pub(crate) const IMAGE: [u8; 8] = [0xa1; 8];
+pub(crate) const IMAGE_BYTES: u64 = 40_960;
 
 /// The message layer gives up so long after it began (MAX_TRANSMIT_WAIT, RFC 7252 §4.8.2).
-pub const GIVEN_UP_MS: u64 = 93_000;
+pub(crate) const GIVEN_UP_MS: u64 = 93_000;
 
 /// A world is looked at for so long, which is more than all of a campaign's bounds together.
 const END_MS: u64 = 200 * 24 * 3600 * 1000;
@@ -27,10 +27,10 @@ const END_MS: u64 = 200 * 24 * 3600 * 1000;
 const TURNS_MAX: u32 = 100_000;
 
 /// splitmix64.
-pub struct Dice(pub u64);
+pub(crate) struct Dice(pub u64);
 
 impl Dice {
-    pub fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -38,55 +38,55 @@ impl Dice {
         mixed ^ (mixed >> 31)
     }
 
-    pub fn below(&mut self, end: u64) -> u64 {
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
         self.next() % end
     }
 
-    pub fn percent(&mut self, chance: u64) -> bool {
+    pub(crate) fn percent(&mut self, chance: u64) -> bool {
         self.below(100) < chance
     }
 }
 
 /// What goes wrong between and around the two.
 #[derive(Clone, Default, Debug)]
-pub struct Troubles {
+pub(crate) struct Troubles {
     /// Asks and answers, each, that the message layer cannot save, in percent.
-    pub loss: u64,
+    pub(crate) loss: u64,
     /// Notifications lost, in percent.
-    pub notifications_lost: u64,
+    pub(crate) notifications_lost: u64,
     /// The server's process dies at this step of its, and comes back.
-    pub kill_at: Option<u64>,
+    pub(crate) kill_at: Option<u64>,
     /// The device's power is cut at this action of its.
-    pub cut_at: Option<u64>,
+    pub(crate) cut_at: Option<u64>,
     /// The device is away from then, for so long.
-    pub away: Option<(u64, u64)>,
+    pub(crate) away: Option<(u64, u64)>,
     /// Strangers put an image of their own on the device at these times.
-    pub strangers: Vec<u64>,
+    pub(crate) strangers: Vec<u64>,
 }
 
-pub struct World {
-    pub now: Moment,
-    pub dice: Dice,
-    pub troubles: Troubles,
-    pub device: Device,
-    pub server: Server,
-    pub violations: Vec<String>,
+pub(crate) struct World {
+    pub(crate) now: Moment,
+    pub(crate) dice: Dice,
+    pub(crate) troubles: Troubles,
+    pub(crate) device: Device,
+    pub(crate) server: Server,
+    pub(crate) violations: Vec<String>,
 }
 
 impl World {
-    pub fn new(seed: u64, campaign: Campaign, push: bool, habits: Habits, troubles: Troubles) -> Self {
+    pub(crate) fn new(seed: u64, campaign: Campaign, push: bool, habits: Habits, troubles: Troubles) -> Self {
         let now = Moment(1000);
         let device = Device::new(habits, now);
         let server = Server::new(campaign, push, now);
         Self { now, dice: Dice(seed), troubles, device, server, violations: Vec::new() }
     }
 
-    pub fn is_away(&self) -> bool {
+    pub(crate) fn is_away(&self) -> bool {
         self.troubles.away.is_some_and(|(from, length)| self.now.0 >= from && self.now.0 < from + length)
     }
 
     /// Runs until the campaign has ended, and says how; then judges it.
-    pub fn run(&mut self) -> Option<Outcome> {
+    pub(crate) fn run(&mut self) -> Option<Outcome> {
         let mut turns = 0;
         while self.now.0 < END_MS && turns < TURNS_MAX {
             turns += 1;
@@ -151,7 +151,7 @@ impl World {
         } else {
             self.device.push_by_us = false;
             let image = Value::Opaque(vec![6; 100]);
-            let _ = object.handle_write(now, PACKAGE.resource_id().unwrap(), &image);
+            let _ = object.handle_write(now, 0, &image);
         }
         object.handle_answered();
     }
@@ -175,11 +175,11 @@ impl World {
         if self.device.installs_of_target > 1 && self.device.habits.install == device::Install::Works {
             self.violations.push("the device installed the target more than once".to_owned());
         }
-        self.violations.extend(self.server.complaints.drain(..));
+        self.violations.append(&mut self.server.complaints);
     }
 
     /// Runs, and demands that nothing was violated.
-    pub fn run_well(&mut self, what: &str) -> Outcome {
+    pub(crate) fn run_well(&mut self, what: &str) -> Outcome {
         let outcome = self.run();
         assert!(
             self.violations.is_empty(),
@@ -193,6 +193,6 @@ impl World {
 }
 
 /// Results that a device's habit of failing leads to.
-pub fn is_failed_with(outcome: &Outcome, result: UpdateResult) -> bool {
+pub(crate) fn is_failed_with(outcome: &Outcome, result: UpdateResult) -> bool {
     *outcome == Outcome::Failed(Failure::Result(result))
 }

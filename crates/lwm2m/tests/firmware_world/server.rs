@@ -17,7 +17,7 @@ const DOWN_MS: u64 = 5_000;
 
 /// Faults of the server's own, which the checker must see.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub enum Fault {
+pub(crate) enum Fault {
     #[default]
     None,
     /// It executes whenever the device says Downloaded.
@@ -35,18 +35,18 @@ enum Flight {
     Push { id: u32, sent: u64, at: Moment },
 }
 
-pub struct Server {
-    pub driver: Driver,
-    pub outcome: Option<Outcome>,
-    pub complaints: Vec<String>,
-    pub log: Vec<String>,
-    pub steps: u64,
-    pub fault: Fault,
+pub(crate) struct Server {
+    pub(crate) driver: Driver,
+    pub(crate) outcome: Option<Outcome>,
+    pub(crate) complaints: Vec<String>,
+    pub(crate) log: Vec<String>,
+    pub(crate) steps: u64,
+    pub(crate) fault: Fault,
     /// How long people take to decide.
-    pub gate_ms: u64,
-    pub cancel_at: Option<u64>,
-    pub executes: u32,
-    pub pushes: u32,
+    pub(crate) gate_ms: u64,
+    pub(crate) cancel_at: Option<u64>,
+    pub(crate) executes: u32,
+    pub(crate) pushes: u32,
     campaign: Campaign,
     push: bool,
     durable: Option<Vec<u8>>,
@@ -57,7 +57,7 @@ pub struct Server {
 }
 
 impl Server {
-    pub fn new(campaign: Campaign, push: bool, now: Moment) -> Self {
+    pub(crate) fn new(campaign: Campaign, push: bool, now: Moment) -> Self {
         Self {
             driver: Driver::new(campaign.clone(), now),
             outcome: None,
@@ -79,7 +79,7 @@ impl Server {
         }
     }
 
-    pub fn next_moment(&self) -> Option<Moment> {
+    pub(crate) fn next_moment(&self) -> Option<Moment> {
         let flight = self.flight.as_ref().map(|flight| match flight {
             Flight::Out { at, .. } | Flight::Back { at, .. } | Flight::Push { at, .. } => *at,
         });
@@ -116,7 +116,7 @@ fn step(world: &mut World) -> bool {
 }
 
 /// Lets the driver have its say, until it waits.
-pub fn pump(world: &mut World) {
+pub(crate) fn pump(world: &mut World) {
     loop {
         let now = world.now;
         if let Some(event) = world.server.driver.poll_event() {
@@ -180,7 +180,7 @@ fn send(world: &mut World, ask: Ask) {
 }
 
 /// What is due now: messages, and decisions of people.
-pub fn deliver_due(world: &mut World) {
+pub(crate) fn deliver_due(world: &mut World) {
     let now = world.now;
     let due = |flight: &mut Flight| match flight {
         Flight::Out { at, .. } | Flight::Back { at, .. } | Flight::Push { at, .. } => *at <= now,
@@ -319,12 +319,20 @@ fn answer(device: &mut Device, now: Moment, operation: &Operation) -> Answer {
             if empty_uri && device.habits.ignores_empty_uri && device.object.state() == State::Downloading {
                 return Answer::Done;
             }
-            said(device.object.handle_write(now, path.resource_id().unwrap(), value))
+            said(device.object.handle_write(
+                now,
+                path.resource_id().expect("the driver writes and executes resources"),
+                value,
+            ))
         }
         Operation::Execute(path) if path.resource_id() == Some(10) && !device.habits.cancels => {
             said(Err(Refusal::NotFound))
         }
-        Operation::Execute(path) => said(device.object.handle_execute(now, path.resource_id().unwrap())),
+        Operation::Execute(path) => said(
+            device
+                .object
+                .handle_execute(now, path.resource_id().expect("the driver writes and executes resources")),
+        ),
         Operation::Push { .. } => said(Err(Refusal::BadRequest)),
     }
 }
