@@ -169,7 +169,7 @@ impl Client {
         let mut exchange = self.exchange(now, incoming);
         if self.state == State::Shaking {
             match self.context.handshake(&mut exchange) {
-                Progress::Waiting(_) | Progress::NeedsCookie => {}
+                Progress::Waiting(_) | Progress::NeedsCookie(_) => {}
                 Progress::Done => {
                     self.context.forget_certificate();
                     self.state = State::Connected;

@@ -28,6 +28,8 @@ pub struct Certificate {
     pub alternative_names: Vec<String>,
     /// The SHA-256 digest of the certificate in DER.
     pub fingerprint: [u8; 32],
+    /// The certificate in DER, for whoever has more to ask of it.
+    pub der: Box<[u8]>,
 }
 
 impl Certificate {
@@ -37,6 +39,7 @@ impl Certificate {
             common_name: None,
             alternative_names: Vec::new(),
             fingerprint: Sha256::digest(der).into(),
+            der: der.into(),
         };
         let Ok((_, certificate)) = X509Certificate::from_der(der) else { return read };
         read.common_name = certificate

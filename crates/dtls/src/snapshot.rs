@@ -133,6 +133,7 @@ fn write_identity(bytes: &mut Vec<u8>, identity: &Identity) {
         Identity::Certificate(certificate) => {
             bytes.push(2);
             bytes.extend(certificate.fingerprint);
+            field(bytes, &certificate.der);
             bytes.push(u8::from(certificate.common_name.is_some()));
             field(bytes, certificate.common_name.as_deref().unwrap_or_default().as_bytes());
             bytes.push(u8::try_from(certificate.alternative_names.len()).unwrap_or(0));
@@ -149,12 +150,18 @@ fn read_identity(reader: &mut Reader<'_>) -> Result<Identity, SnapshotError> {
         [1] => Ok(Identity::Psk(reader.field()?.to_vec())),
         [2] => {
             let fingerprint = reader.take(32)?.try_into().map_err(|_| SnapshotError)?;
+            let der = reader.field()?.into();
             let named = reader.take(1)? == [1];
             let common_name = reader.text()?;
             let count = reader.take(1)?[0];
             let alternative_names = (0..count).map(|_| reader.text()).collect::<Result<_, _>>()?;
             let common_name = named.then_some(common_name);
-            Ok(Identity::Certificate(Box::new(Certificate { common_name, alternative_names, fingerprint })))
+            Ok(Identity::Certificate(Box::new(Certificate {
+                common_name,
+                alternative_names,
+                fingerprint,
+                der,
+            })))
         }
         _ => Err(SnapshotError),
     }

@@ -147,7 +147,7 @@ pub(super) unsafe extern "C" fn cookie_write(
     }
 }
 
-/// Checks a cookie, and notes if it is right.
+/// Checks a cookie, and notes if it is right. Whoever is not admitted gets no further: all that costs much comes after this.
 pub(super) unsafe extern "C" fn cookie_check(
     settings: *mut c_void,
     cookie: *const c_uchar,
@@ -160,6 +160,6 @@ pub(super) unsafe extern "C" fn cookie_check(
         let Some(settings) = settings.cast::<Settings>().cast_const().as_ref() else { return -1 };
         let wrong = sys::mbedtls_ssl_cookie_check(settings.cookies(), cookie, cookie_length, address, length);
         settings.note_cookie(wrong == 0);
-        wrong
+        if settings.admits() { wrong } else { -1 }
     }
 }

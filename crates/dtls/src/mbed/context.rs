@@ -78,10 +78,22 @@ pub(crate) enum Progress {
     Waiting(bool),
     /// Both ends know each other.
     Done,
-    /// It must show first that it hears at its address; the question is among what goes out.
-    NeedsCookie,
+    /// It must show first that it hears at its address; the question is among what goes out. Whether it has shown that, and
+    /// was not admitted.
+    NeedsCookie(bool),
     /// It came to nothing.
     Failed(Ended),
+}
+
+impl Progress {
+    /// Whether a peer has shown a right cookie in this call, and was admitted.
+    pub(crate) fn has_shown_cookie(&self) -> bool {
+        match self {
+            Self::Waiting(shown) => *shown,
+            Self::Failed(ended) => ended.cookie_right,
+            Self::Done | Self::NeedsCookie(_) => false,
+        }
+    }
 }
 
 /// Why a context can do no more.
@@ -232,7 +244,9 @@ impl Context {
             // SAFETY: the context is set up and lent what its callbacks need.
             match self.with(exchange, |ssl| unsafe { sys::mbedtls_ssl_handshake(ssl) }) {
                 0 => return Progress::Done,
-                sys::MBEDTLS_ERR_SSL_HELLO_VERIFY_REQUIRED => return Progress::NeedsCookie,
+                sys::MBEDTLS_ERR_SSL_HELLO_VERIFY_REQUIRED => {
+                    return Progress::NeedsCookie(self.settings.take_cookie_right());
+                }
                 sys::MBEDTLS_ERR_SSL_WANT_READ | sys::MBEDTLS_ERR_SSL_WANT_WRITE => {}
                 code => return Progress::Failed(self.ended(code)),
             }

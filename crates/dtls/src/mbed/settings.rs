@@ -77,6 +77,8 @@ pub(crate) struct Settings {
     is_server: bool,
     /// Whether the last cookie that was checked was right.
     cookie_right: Cell<bool>,
+    /// Whether the peer under way may begin a handshake.
+    admits: Cell<bool>,
 }
 
 impl Settings {
@@ -97,6 +99,7 @@ impl Settings {
             name: None,
             is_server,
             cookie_right: Cell::new(false),
+            admits: Cell::new(true),
         };
         let end = if is_server { sys::MBEDTLS_SSL_IS_SERVER } else { sys::MBEDTLS_SSL_IS_CLIENT };
         // SAFETY: the structure is initialised; the groups are ended by zero and live in a box beside it.
@@ -213,6 +216,15 @@ impl Settings {
 
     pub(super) fn note_cookie(&self, right: bool) {
         self.cookie_right.set(right);
+    }
+
+    /// Whether the peer that comes next may begin a handshake, if its cookie is right.
+    pub(crate) fn set_admits(&self, admits: bool) {
+        self.admits.set(admits);
+    }
+
+    pub(super) fn admits(&self) -> bool {
+        self.admits.get()
     }
 
     /// Whether a right cookie was shown since this was asked last.

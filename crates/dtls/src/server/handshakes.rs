@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 
+use super::pace::source_of;
 use crate::mbed::{Context, Seen};
 use crate::record::{Cid, Hello};
 
@@ -36,12 +37,12 @@ impl Handshakes {
         self.by_address.len()
     }
 
-    /// Whether a source has as many as it may. Ordered by address, those of one IP address stand together.
-    pub(super) fn is_full_for(&self, source: SocketAddr, max: usize) -> bool {
+    /// Whether a source has as many as it may. Ordered by address, those of one source stand together.
+    pub(super) fn is_full_for(&self, address: SocketAddr, max: usize) -> bool {
         if self.len() < max {
             return false;
         }
-        let (first, last) = (SocketAddr::new(source.ip(), 0), SocketAddr::new(source.ip(), u16::MAX));
+        let (first, last) = source_of(address);
         self.by_address.range(first..=last).take(max).count() >= max
     }
 

@@ -1,6 +1,7 @@
 //! The server's end: the sessions of all devices on one socket.
 
 mod handshakes;
+mod pace;
 mod table;
 
 use std::collections::VecDeque;
@@ -10,6 +11,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use handshakes::{Handshake, Handshakes};
+use pace::Pace;
 use table::{Session, State, Table};
 
 use crate::mbed::{Context, Ended, Exchange, Progress, Seen, Settings};
@@ -40,6 +42,7 @@ pub struct Server {
     // Contexts first: they point to the settings, which each of them holds too.
     listener: Option<(Context, Cid)>,
     handshakes: Handshakes,
+    pace: Pace,
     table: Table,
     settings: Rc<Settings>,
     config: ServerConfig,
@@ -76,6 +79,7 @@ impl Server {
         Ok(Self {
             listener: None,
             handshakes: Handshakes::default(),
+            pace: Pace::new(config.handshakes_per_second_and_source, config.handshakes_at_once_per_source),
             table: Table::default(),
             settings,
             config,
@@ -181,9 +185,14 @@ impl Server {
         if context.set_address(&address_bytes(from)).is_err() {
             return;
         }
+        self.settings.set_admits(self.pace.admits(now_ms, from));
         let mut exchange = Exchange::new(now_ms, Some(record), Seen::default());
-        match context.handshake(&mut exchange) {
-            Progress::NeedsCookie => self.send_all(from, exchange.outgoing),
+        let progress = context.handshake(&mut exchange);
+        if progress.has_shown_cookie() {
+            self.pace.note(now_ms, from);
+        }
+        match progress {
+            Progress::NeedsCookie(false) => self.send_all(from, exchange.outgoing),
             Progress::Waiting(true) => {
                 self.send_all(from, exchange.outgoing);
                 self.begin_handshake(
@@ -203,7 +212,9 @@ impl Server {
                 self.refuse(from, exchange.seen, ended);
             }
             // Of an address that is not verified, nothing is told and nothing kept.
-            Progress::Waiting(false) | Progress::Done | Progress::Failed(_) => {}
+            // And whoever begins too many has to wait: asked for a cookie again, it would bring it at once.
+            Progress::NeedsCookie(true) | Progress::Waiting(false) | Progress::Done | Progress::Failed(_) => {
+            }
         }
         if context.reset().is_ok() {
             self.listener = Some((context, cid));
@@ -230,11 +241,11 @@ impl Server {
         let seen = std::mem::take(&mut handshake.seen);
         let mut exchange = Exchange::new(now_ms, record, seen);
         match handshake.context.handshake(&mut exchange) {
-            Progress::Waiting(_) | Progress::NeedsCookie if now_ms >= handshake.ends_ms => {
+            Progress::Waiting(_) | Progress::NeedsCookie(_) if now_ms >= handshake.ends_ms => {
                 let claimed = exchange.seen.identity;
                 self.events.push_back(Event::Refused { address: from, claimed, failure: Failure::Timeout });
             }
-            Progress::Waiting(_) | Progress::NeedsCookie => {
+            Progress::Waiting(_) | Progress::NeedsCookie(_) => {
                 handshake.seen = exchange.seen;
                 self.handshakes.put(from, handshake);
                 self.send_all(from, exchange.outgoing);

@@ -239,7 +239,7 @@ fn many_devices_connect_through_a_network_that_loses_every_fifth_datagram() {
     let mut seed = 1_u64;
     world.network = Box::new(move |_, _| {
         seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (seed >> 33) % 5 != 0
+        !(seed >> 33).is_multiple_of(5)
     });
     for number in 1..=DEVICES {
         world.connect(address(number), &client_config(&format!("device-{number}")));

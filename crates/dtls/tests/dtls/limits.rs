@@ -31,6 +31,38 @@ fn one_source_can_hold_its_share_of_handshakes_only() {
 }
 
 #[test]
+fn one_source_can_begin_only_so_many_handshakes_and_the_rest_come_again_later() {
+    let mut config = server_config();
+    (config.handshakes_per_second_and_source, config.handshakes_at_once_per_source) = (1, 5);
+    let mut world = World::new(config);
+    for number in 1..=8 {
+        world.connect(address(number), &client_config(&format!("device-{number}")));
+    }
+    assert_eq!(world.server.counts().awake, 5);
+    assert!(world.answered.len() < 100, "whoever has to wait is not asked for a cookie again and again");
+    let elsewhere: SocketAddr = "127.0.0.9:9".parse().unwrap();
+    world.connect(elsewhere, &client_config("device-9"));
+    assert_eq!(world.server.counts().awake, 6, "another source is another's");
+    world.pass(Duration::from_secs(30));
+    assert_eq!(world.server.counts().awake, 9, "those who came too fast have come again");
+}
+
+#[test]
+fn strangers_without_a_cookie_do_not_use_up_a_sources_share() {
+    let mut config = server_config();
+    (config.handshakes_per_second_and_source, config.handshakes_at_once_per_source) = (1, 1);
+    let mut world = World::new(config);
+    let mut client = updraft_dtls::Client::new(&client_config("device-1")).unwrap();
+    client.connect(world.now).unwrap();
+    let hello = client.poll_transmit().unwrap();
+    for number in 100..200 {
+        world.server.handle_datagram(world.now, address(number), &hello);
+    }
+    while world.server.poll_transmit().is_some() {}
+    world.device(1);
+}
+
+#[test]
 fn a_handshake_that_takes_too_long_gives_its_place_back() {
     let mut config = server_config();
     config.handshake_timeout = Duration::from_secs(20);
