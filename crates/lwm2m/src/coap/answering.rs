@@ -316,7 +316,7 @@ impl Answering {
         let content = Content::new(response.code, pending.token, &response.options, &response.payload);
         match pending.acknowledgement {
             Acknowledgement::None => {
-                link.send_once(content);
+                link.send_once(now, content);
             }
             Acknowledgement::Due(_) => {
                 link.piggyback(pending.id, content);

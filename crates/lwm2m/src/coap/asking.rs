@@ -2,47 +2,18 @@
 
 use super::ask::{Ask, Audience, Source, Step};
 use super::event::{Event, Failure, Observer, Refused, RequestId};
-use super::link::{Content, Link, Purpose};
-use super::message::{Code, Message, MessageType, Token};
+use super::link::Link;
+use super::message::{Message, MessageType, Token};
 use super::observing::{Interests, Observation};
 use super::option::{OPTIONS_MAX, SEGMENT_BYTES_MAX, View, number};
 use super::request::{Observe, Request, Response};
+use super::turn::{Notification, Stage, Turn, send_ask};
 use super::understood;
 use crate::Moment;
 use std::collections::VecDeque;
 
 /// Options that are added to a request on its way: Block1, Block2, Size1, Request-Tag, Observe.
 const OPTIONS_ADDED_MAX: usize = 5;
-
-/// What takes a turn.
-#[derive(Debug)]
-enum Turn {
-    /// A request.
-    Ask(Box<Ask>),
-    /// An empty message, to hear a Reset.
-    Ping(RequestId),
-    /// A confirmable notification.
-    Notify(Box<Notification>),
-}
-
-/// A confirmable notification of ours.
-#[derive(Debug)]
-struct Notification {
-    observer: Observer,
-    token: Token,
-    response: Response,
-}
-
-/// How far the turn is.
-#[derive(Debug, Clone, Copy)]
-enum Stage {
-    /// The message of this ID is not acknowledged.
-    Flying { id: u16, token: Token },
-    /// It is acknowledged; the answer is waited for.
-    Acknowledged { token: Token, until: Moment },
-    /// The application has to give the next block.
-    Wanting,
-}
 
 /// Our requests to one peer.
 #[derive(Debug, Default)]
@@ -237,8 +208,7 @@ impl Asking {
         let step = ask.handle_response(response, &link.config);
         match step {
             Step::Next => {
-                let stage = proceed(now, link, &mut ask);
-                self.current = Some((Turn::Ask(ask), stage));
+                self.current = Some(Turn::Ask(ask).begin(now, link));
             }
             Step::Answered(response) => self.finish(now, link, &ask, Ok(response)),
             Step::Failed(failure) => self.finish(now, link, &ask, Err(failure)),
@@ -338,17 +308,21 @@ impl Asking {
 
     /// Does what is due.
     pub(super) fn handle_timeout(&mut self, now: Moment, link: &mut Link, interests: &mut Interests) {
-        if let Some((_, Stage::Acknowledged { until, .. })) = self.current
-            && until <= now
-        {
-            self.fail_turn(now, link, interests, Failure::Unanswered);
+        match self.current {
+            Some((_, Stage::Acknowledged { until, .. })) if until <= now => {
+                self.fail_turn(now, link, interests, Failure::Unanswered);
+            }
+            Some((_, Stage::Paused { until })) if until <= now => {
+                self.current = self.current.take().map(|(turn, _)| turn.begin(now, link));
+            }
+            Some(_) | None => {}
         }
     }
 
     /// When something is due.
     pub(super) fn poll_timeout(&self) -> Option<Moment> {
         match self.current {
-            Some((_, Stage::Acknowledged { until, .. })) => Some(until),
+            Some((_, Stage::Acknowledged { until, .. } | Stage::Paused { until })) => Some(until),
             Some((_, Stage::Flying { .. } | Stage::Wanting)) | None => None,
         }
     }
@@ -394,26 +368,11 @@ impl Asking {
         if self.current.is_some() {
             return;
         }
-        let Some(mut turn) = self.queue.pop_front() else {
+        let Some(turn) = self.queue.pop_front() else {
             self.queue = VecDeque::new();
             return;
         };
-        let stage = match &mut turn {
-            Turn::Ask(ask) => proceed(now, link, ask),
-            Turn::Ping(_) => {
-                let empty =
-                    Content { code: Code::EMPTY, token: Token::EMPTY, options: View::EMPTY, payload: &[] };
-                let id = link.send_confirmable(now, Purpose::Turn, empty);
-                Stage::Flying { id, token: Token::EMPTY }
-            }
-            Turn::Notify(notification) => {
-                let Notification { token, response, .. } = notification.as_ref();
-                let content = Content::new(response.code, *token, &response.options, &response.payload);
-                let id = link.send_confirmable(now, Purpose::Turn, content);
-                Stage::Flying { id, token: *token }
-            }
-        };
-        self.current = Some((turn, stage));
+        self.current = Some(turn.begin(now, link));
     }
 
     /// The token whose answer is waited for.
@@ -425,50 +384,6 @@ impl Asking {
             Some(_) | None => None,
         }
     }
-}
-
-impl Turn {
-    fn is_of(&self, id: RequestId) -> bool {
-        match self {
-            Self::Ask(ask) => ask.id == id || ask.audience == Audience::Observer(id),
-            Self::Ping(ping) => *ping == id,
-            Self::Notify(_) => false,
-        }
-    }
-
-    fn is_for(&self, whom: Observer) -> bool {
-        match self {
-            Self::Notify(notification) => notification.observer == whom,
-            Self::Ask(_) | Self::Ping(_) => false,
-        }
-    }
-
-    fn completes(&self, id: RequestId) -> bool {
-        match self {
-            Self::Ask(ask) => ask.audience == Audience::Observer(id),
-            Self::Ping(_) | Self::Notify(_) => false,
-        }
-    }
-}
-
-/// Sends the next message of a request, or asks the application for its bytes.
-fn proceed(now: Moment, link: &mut Link, ask: &mut Ask) -> Stage {
-    match ask.wanted() {
-        Some((offset, length)) => {
-            link.tell(Event::WantBlock { id: ask.id, offset, length });
-            Stage::Wanting
-        }
-        None => send_ask(now, link, ask, &[]),
-    }
-}
-
-/// Sends the next message of a request.
-fn send_ask(now: Moment, link: &mut Link, ask: &mut Ask, supplied: &[u8]) -> Stage {
-    let (token, tag) = (ask.token().unwrap_or_else(|| link.draw_token()), link.draw_token());
-    let (options, payload) = ask.content(supplied, tag);
-    let content = Content::new(ask.request().method.code(), token, &options, &payload);
-    let id = link.send_confirmable(now, Purpose::Turn, content);
-    Stage::Flying { id, token }
 }
 
 /// The response in a message.

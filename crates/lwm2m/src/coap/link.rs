@@ -1,6 +1,6 @@
 //! How messages get to a peer: message IDs, retransmission, resets, and the limit while its address is unproven.
 
-use super::config::Config;
+use super::config::{Config, EXCHANGE_LIFETIME};
 use super::event::Event;
 use super::message::{Code, Message, MessageType, Token};
 use super::option::{Options, View};
@@ -18,6 +18,16 @@ const RESETS_PER_SECOND_MAX: u8 = 8;
 const HELD_BACK_MAX: usize = 8;
 /// What an unproven address gets for each byte it sends (RFC 9175 §2.4).
 const AMPLIFICATION_MAX: u64 = 3;
+
+/// Odd, so that all 256 random factors come in turn: peers must differ from each other, and nobody gains by knowing them.
+const JITTER_STEP: u8 = 97;
+/// IDs kept for what cannot wait while the others rest: answers, and notifications sent once.
+const IDS_KEPT_FREE: u16 = 256;
+
+/// Which quarter of the message IDs this is of.
+const fn quarter(id: u16) -> usize {
+    (id >> 14) as usize
+}
 
 /// What a confirmable message of ours was sent for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -98,6 +108,9 @@ pub(super) struct Link {
     /// Bytes an unproven peer may still be sent.
     allowance: Option<u64>,
     message_id: u16,
+    /// When the last ID of each quarter of them was used, in seconds; 0 while none was.
+    quarters: [u32; 4],
+    jitter: u8,
     resets: u8,
     resets_second: u32,
     names: u32,
@@ -106,7 +119,7 @@ pub(super) struct Link {
 impl Link {
     pub(super) fn new(seed: [u8; 32], config: Arc<Config>) -> Self {
         let mut tokens = TokenSource::new(seed);
-        let message_id = tokens.draw().word;
+        let Draw { word: message_id, jitter, .. } = tokens.draw();
         Self {
             config,
             recent: Recent::default(),
@@ -116,6 +129,8 @@ impl Link {
             round_trip: RoundTrip::default(),
             allowance: None,
             message_id,
+            quarters: [0; 4],
+            jitter,
             resets: 0,
             resets_second: 0,
             names: 0,
@@ -128,9 +143,9 @@ impl Link {
         self.names
     }
 
-    /// A token for a request.
-    pub(super) fn draw_token(&mut self) -> Token {
-        self.tokens.draw().token
+    /// A token for a request, and a tag for its body.
+    pub(super) fn draw(&mut self) -> Draw {
+        self.tokens.draw()
     }
 
     /// Tells the application.
@@ -140,20 +155,20 @@ impl Link {
 
     /// Sends a message until it is acknowledged; gives its ID.
     pub(super) fn send_confirmable(&mut self, now: Moment, purpose: Purpose, content: Content<'_>) -> u16 {
-        let Draw { jitter, .. } = self.tokens.draw();
-        let id = self.next_message_id();
+        self.jitter = self.jitter.wrapping_add(JITTER_STEP);
+        let id = self.next_message_id(now);
         let bytes = content.encode(MessageType::Confirmable, id);
         // ACK_RANDOM_FACTOR (RFC 7252 §4.8): up to half as long again.
         let timeout = self.round_trip.timeout(&self.config);
-        let timeout = timeout + timeout * u32::from(jitter) / 512;
+        let timeout = timeout + timeout * u32::from(self.jitter) / 512;
         self.transmit(bytes.clone());
         self.flights.push(Flight { id, purpose, bytes, sent: now, timeout, retransmits: 0 });
         id
     }
 
     /// Sends a message once; gives its ID.
-    pub(super) fn send_once(&mut self, content: Content<'_>) -> u16 {
-        let id = self.next_message_id();
+    pub(super) fn send_once(&mut self, now: Moment, content: Content<'_>) -> u16 {
+        let id = self.next_message_id(now);
         self.transmit(content.encode(MessageType::NonConfirmable, id));
         id
     }
@@ -323,8 +338,21 @@ impl Link {
         }
     }
 
-    fn next_message_id(&mut self) -> u16 {
-        self.message_id = self.message_id.wrapping_add(1);
+    /// When a message may be sent that need not be sent at once: `None` is now. An ID means the same message for 247 s
+    /// (RFC 7252 §4.4), so 65,536 of them are enough for 64 MiB on a fast network, and then they have to rest.
+    pub(super) fn exhausted(&self, now: Moment) -> Option<Moment> {
+        let ahead = quarter(self.message_id.wrapping_add(IDS_KEPT_FREE));
+        let left = self.quarters[ahead];
+        let free = Moment(u64::from(left) * 1000).plus(EXCHANGE_LIFETIME);
+        (ahead != quarter(self.message_id) && left != 0 && free > now).then_some(free)
+    }
+
+    fn next_message_id(&mut self, now: Moment) -> u16 {
+        let previous = self.message_id;
+        self.message_id = previous.wrapping_add(1);
+        if quarter(previous) != quarter(self.message_id) {
+            self.quarters[quarter(previous)] = u32::try_from(now.0.div_ceil(1000)).unwrap_or(u32::MAX);
+        }
         self.message_id
     }
 }

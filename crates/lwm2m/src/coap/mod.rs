@@ -17,6 +17,7 @@ mod recent;
 pub mod request;
 mod round_trip;
 mod token_source;
+mod turn;
 mod understood;
 mod upload;
 

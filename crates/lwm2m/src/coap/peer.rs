@@ -160,7 +160,7 @@ impl Peer {
         match reliability {
             Reliability::NonConfirmable => {
                 let content = Content::new(response.code, token, &response.options, &response.payload);
-                let id = self.link.send_once(content);
+                let id = self.link.send_once(now, content);
                 self.answering.interests.set_told(observer, id);
             }
             Reliability::Confirmable => {

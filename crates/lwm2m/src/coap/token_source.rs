@@ -14,10 +14,12 @@ pub(super) struct TokenSource {
 pub(super) struct Draw {
     /// 8 bytes to tie a response to a request.
     pub(super) token: Token,
-    /// For the random factor of a wait.
-    pub(super) jitter: u8,
+    /// 8 bytes to name a body by.
+    pub(super) tag: Token,
     /// For a first message ID.
     pub(super) word: u16,
+    /// Where the random factors of waits begin.
+    pub(super) jitter: u8,
 }
 
 impl TokenSource {
@@ -34,8 +36,9 @@ impl TokenSource {
         let digest: [u8; 32] = mac.finalize().into_bytes().into();
         Draw {
             token: Token::new(&digest[..8]).expect("8 bytes are a token"),
-            jitter: digest[8],
-            word: u16::from_be_bytes([digest[9], digest[10]]),
+            tag: Token::new(&digest[8..16]).expect("8 bytes are a token"),
+            word: u16::from_be_bytes([digest[16], digest[17]]),
+            jitter: digest[18],
         }
     }
 }

@@ -1,9 +1,15 @@
 //! How fast 1 MiB goes at a round trip of 50 ms, beside the standard's fixed waits, which other implementations keep.
 
 use super::pair::{End, Pair, Weather};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
+use updraft_lwm2m::Moment;
 use updraft_lwm2m::coap::block::serve;
-use updraft_lwm2m::coap::{BlockSize, Code, Config, Download, Event, Method, Progress, Request, Response};
+use updraft_lwm2m::coap::option::View;
+use updraft_lwm2m::coap::{
+    BlockSize, Code, Config, Download, Event, Message, MessageType, Method, Peer, Progress, Request, Response,
+};
 
 const MIB: u64 = 1 << 20;
 
@@ -77,4 +83,34 @@ fn a_mebibyte_goes_as_fast_as_stop_and_wait_can_and_faster_than_with_fixed_waits
             assert!(ours * 4 < others * 3, "lost {lost}: {ours} s, with fixed waits {others} s");
         }
     }
+}
+
+/// Asks, and answers at once in the far end's name; gives the ID that was used, and when.
+fn ask(peer: &mut Peer, now: &mut Moment) -> (u16, Moment) {
+    peer.request(*now, Request::new(Method::Get, "/3")).expect("taken");
+    let datagram = peer.poll_transmit().unwrap_or_else(|| {
+        *now = peer.poll_timeout().expect("it pauses");
+        peer.handle_timeout(*now);
+        peer.poll_transmit().expect("it goes on")
+    });
+    let asked = Message::parse(&datagram).expect("a message");
+    let (kind, code) = (MessageType::Acknowledgement, Code::CONTENT);
+    let answer = Message { kind, code, options: View::EMPTY, ..asked }.encode();
+    peer.handle_datagram(*now, &answer);
+    assert!(matches!(peer.poll_event(), Some(Event::Response { .. })));
+    (asked.id, *now)
+}
+
+#[test]
+fn a_message_id_is_not_used_again_within_247_seconds_however_fast_the_network() {
+    let mut peer = Peer::new([1; 32], Arc::new(Config::default()));
+    let (mut now, mut used) = (Moment(1_000_000), BTreeMap::new());
+    let begun = now;
+    for _ in 0..70_000 {
+        now = now.plus(Duration::from_millis(1));
+        let (id, at) = ask(&mut peer, &mut now);
+        let before: Option<Moment> = used.insert(id, at);
+        assert!(before.is_none_or(|before| at.since(before) >= Duration::from_secs(247)));
+    }
+    assert!(now.since(begun) < Duration::from_secs(2 * 247));
 }
