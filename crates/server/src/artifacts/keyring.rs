@@ -217,7 +217,8 @@ pub(super) fn tag_of(mac: Hmac<Sha256>, message: &[&[u8]]) -> String {
     hex::encode(absorb(mac, message).finalize().into_bytes())
 }
 
-fn absorb(mut mac: Hmac<Sha256>, message: &[&[u8]]) -> Hmac<Sha256> {
+/// Feeds a MAC with the parts of a message.
+pub(super) fn absorb(mut mac: Hmac<Sha256>, message: &[&[u8]]) -> Hmac<Sha256> {
     for part in message {
         mac.update(part);
     }

@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use super::digest::Digest;
 use super::keyring::{KeyFileError, Keyring, LINK_LIFE_SECONDS_MAX, tag_matches, tag_of};
+use super::short_link::SHORT_LINK_BYTES_MAX;
 
 /// Longest link, in bytes. The C updater reads its check-in answer into 4,096 bytes and other clients keep links in
 /// 2 KiB buffers.
@@ -51,6 +52,16 @@ pub enum SignError {
     /// The public URL cannot stand in a JSON text as it is, or is no `http` URL.
     #[error("public_url must start with http:// or https:// and hold only characters of a URL")]
     PublicUrl,
+    /// The whole would pass [`SHORT_LINK_BYTES_MAX`].
+    #[error(
+        "the link would be longer than {SHORT_LINK_BYTES_MAX} bytes, the room that devices have; shorten the address of the server"
+    )]
+    ShortTooLong,
+    /// A short link was to begin with something else than a scheme and a host.
+    #[error(
+        "a short link must start with http://, https://, coap:// or coaps:// and a host, with an optional port"
+    )]
+    ShortBase,
 }
 
 /// Why a link opens nothing.

@@ -13,6 +13,7 @@ pub mod link;
 pub mod range;
 mod refusal;
 pub mod serve;
+pub mod short_link;
 pub mod temporary_key;
 pub mod upload;
 
@@ -31,6 +32,7 @@ pub use digest::Digest;
 pub use keyring::{KeyFileError, LINK_LIFE_SECONDS_MAX};
 pub(crate) use keyring::{MODE_PUBLIC, MODE_SECRET, write_durable, write_private};
 pub use link::{LinkClaims, LinkError, LinkSigner};
+pub use short_link::{SHORT_LINK_BYTES_MAX, ShortClaims};
 pub use upload::{PutError, UploadLimits};
 
 /// The folder of artifacts within the data folder.

@@ -21,6 +21,7 @@ pub(super) enum Refusal {
     DeviceUnknown,
     NotAssigned,
     Busy,
+    Unavailable,
     Store(ReadError),
 }
 
@@ -41,7 +42,7 @@ impl Refusal {
             Self::LinkMissing | Self::DeviceUnknown => StatusCode::UNAUTHORIZED,
             Self::Link(_) | Self::Credential(_) | Self::NotAssigned => StatusCode::FORBIDDEN,
             Self::Withdrawn => StatusCode::GONE,
-            Self::Busy | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy | Self::Unavailable | Self::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -56,6 +57,7 @@ impl Refusal {
             Self::DeviceUnknown => "device_unknown",
             Self::NotAssigned => "artifact_not_assigned",
             Self::Busy => "downloads_busy",
+            Self::Unavailable => "unavailable",
             Self::Store(_) => "artifact_store_failed",
         }
     }
@@ -71,6 +73,9 @@ impl Refusal {
             Self::DeviceUnknown => "the request carries no credential of a known device".into(),
             Self::NotAssigned => "the device has no open job for this artifact".into(),
             Self::Busy => "too many downloads are under way; come back later".into(),
+            Self::Unavailable => {
+                "what this link is for cannot be looked up at the moment; come back later".into()
+            }
             Self::Store(_) => "the artifact cannot be read at the moment; come back later".into(),
         }
     }
@@ -90,7 +95,7 @@ impl Refusal {
             Self::LinkMissing | Self::DeviceUnknown => {
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
             }
-            Self::Busy | Self::Store(_) => {
+            Self::Busy | Self::Unavailable | Self::Store(_) => {
                 headers.insert(header::RETRY_AFTER, HeaderValue::from(BUSY_RETRY_SECONDS));
             }
             Self::ArtifactUnknown

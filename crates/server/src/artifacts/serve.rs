@@ -1,4 +1,5 @@
-//! The download edge: `GET` and `HEAD /v1/artifacts/{sha256}`, and `POST /v1/artifacts/{sha256}/credential`.
+//! The download edge: `GET` and `HEAD /v1/artifacts/{sha256}` and `/f/{device}/{job}/{seal}`, and
+//! `POST /v1/artifacts/{sha256}/credential`.
 //!
 //! Who a caller is and whether a rollout still stands, the [`Gatekeeper`] says; which bytes go out, `range.rs` does.
 //! There is no limit on the whole time of a download: a slow link is no fault. A reader that stops is cut off by the
@@ -13,6 +14,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 use axum::routing::any;
@@ -26,8 +28,11 @@ use super::digest::Digest;
 use super::link::{ARTIFACTS_PATH, LinkClaims, LinkError, LinkSigner};
 use super::range;
 use super::refusal::Refusal;
+use super::short_link::ShortClaims;
 use super::{Artifacts, answer};
 use crate::listen::{FileQueue, Peer};
+use updraft_core::id::DeviceId;
+use updraft_wire::JobId;
 
 /// Most downloads at a time. A slow one over TLS holds 32 KiB of content and 64 KiB of records, so that 4,096 of them
 /// take 384 MiB; over plain connections the system holds the bytes.
@@ -60,6 +65,10 @@ pub enum Admission {
     Withdrawn,
 }
 
+/// The rest of the server cannot tell now; later it can.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unavailable;
+
 /// What the rest of the server knows about devices and rollouts.
 pub trait Gatekeeper: Send + Sync + 'static {
     /// Which device the request's own credential is of.
@@ -67,6 +76,13 @@ pub trait Gatekeeper: Send + Sync + 'static {
 
     /// The open job of the device for this artifact: only with one may it have a temporary credential.
     fn open_job(&self, device: &str, sha256: &Digest) -> impl Future<Output = Option<String>> + Send;
+
+    /// The artifact of the device's job; `None` if that is not open, or brings none.
+    fn artifact_of(
+        &self,
+        device: &DeviceId,
+        job: &JobId,
+    ) -> impl Future<Output = Result<Option<Digest>, Unavailable>> + Send;
 
     /// Called once for each request that has proved its right and is about to be answered.
     fn admit(&self, claims: &LinkClaims, request: DownloadRequest) -> impl Future<Output = Admission> + Send;
@@ -94,6 +110,7 @@ impl<G: Gatekeeper> Downloads<G> {
         Router::new()
             .route("/v1/artifacts/{sha256}", any(download::<G>))
             .route("/v1/artifacts/{sha256}/credential", any(exchange::<G>))
+            .route("/f/{device}/{job}/{seal}", any(download_short::<G>))
             .with_state(self)
     }
 
@@ -114,8 +131,35 @@ impl<G: Gatekeeper> Downloads<G> {
         };
         let client: Option<IpAddr> = peer.map(|peer| peer.address.ip());
         let claims = self.signer.verify(sha256, query, now, client).map_err(Refusal::Link)?;
+        self.own_link(claims, headers, peer).await
+    }
+
+    /// Checks the right of a request to what a short link is for.
+    async fn authorize_short(&self, request: &Parts) -> Result<LinkClaims, Refusal> {
+        let path = request.uri.path().strip_prefix('/').unwrap_or_default();
+        let path: Vec<_> = path.split('/').collect();
+        if request.uri.query().is_some() {
+            return Err(Refusal::Link(LinkError::Malformed));
+        }
+        let ShortClaims { device, job, expires } =
+            self.signer.verify_short(&path, unix_now()).map_err(Refusal::Link)?;
+        let sha256 = self.gatekeeper.artifact_of(&device, &job).await;
+        let sha256 = sha256.map_err(|Unavailable| Refusal::Unavailable)?.ok_or(Refusal::Withdrawn)?;
+        let (device, job) = (device.to_string(), job.to_string());
+        let claims = LinkClaims { sha256, device, job, expires, net: None, close: false };
+        self.own_link(claims, &request.headers, peer_of(request)).await
+    }
+
+    /// Refuses a link to a device that proves to be another than the link's.
+    async fn own_link(
+        &self,
+        claims: LinkClaims,
+        headers: &HeaderMap,
+        peer: Option<Peer>,
+    ) -> Result<LinkClaims, Refusal> {
+        let temporary = bearer(headers).filter(|token| token.starts_with(CREDENTIAL_PREFIX));
         let caller = match temporary {
-            Some(token) => match credential::verify(&self.signer, token, sha256, now) {
+            Some(token) => match credential::verify(&self.signer, token, &claims.sha256, unix_now()) {
                 Ok(claims) => Caller::Device(claims.device),
                 Err(error) => return Err(Refusal::Credential(error)),
             },
@@ -131,15 +175,24 @@ impl<G: Gatekeeper> Downloads<G> {
     }
 
     async fn download(&self, request: Request) -> Result<Response, Refusal> {
-        let sha256 = digest_of(request.uri().path(), "").ok_or(Refusal::ArtifactUnknown)?;
-        let is_head = match *request.method() {
-            Method::GET => false,
-            Method::HEAD => true,
-            _ => return Err(Refusal::MethodNotAllowed("GET, HEAD")),
-        };
-        let peer = request.extensions().get::<Peer>().copied();
-        let headers = request.headers();
-        let claims = self.authorize(&sha256, request.uri().query(), headers, peer).await?;
+        let (request, _) = request.into_parts();
+        let sha256 = digest_of(request.uri.path(), "").ok_or(Refusal::ArtifactUnknown)?;
+        let is_head = is_head(&request.method)?;
+        let (query, headers) = (request.uri.query(), &request.headers);
+        let claims = self.authorize(&sha256, query, headers, peer_of(&request)).await?;
+        self.send(&request, &claims, is_head).await
+    }
+
+    async fn download_short(&self, request: Request) -> Result<Response, Refusal> {
+        let (request, _) = request.into_parts();
+        let is_head = is_head(&request.method)?;
+        let claims = self.authorize_short(&request).await?;
+        self.send(&request, &claims, is_head).await
+    }
+
+    /// Answers a request that has proved its right.
+    async fn send(&self, request: &Parts, claims: &LinkClaims, is_head: bool) -> Result<Response, Refusal> {
+        let (sha256, headers) = (claims.sha256, &request.headers);
         let permit = self.slot()?;
         let opened = self.artifacts.open(&sha256).await.map_err(Refusal::from)?;
         let size = opened.meta.size;
@@ -148,7 +201,7 @@ impl<G: Gatekeeper> Downloads<G> {
             is_start: !is_head && answer::starts_at_zero(&selection),
             bytes: if is_head { 0 } else { answer::content_bytes(&selection, size) },
         };
-        if self.gatekeeper.admit(&claims, asked).await == Admission::Withdrawn {
+        if self.gatekeeper.admit(claims, asked).await == Admission::Withdrawn {
             return Err(Refusal::Withdrawn);
         }
         let plan = answer::plan(selection, &sha256, size);
@@ -157,7 +210,7 @@ impl<G: Gatekeeper> Downloads<G> {
         } else {
             let source = match opened.payload {
                 GetResultPayload::File(file, _) => {
-                    Source::File(file, request.extensions().get::<FileQueue>().cloned())
+                    Source::File(file, request.extensions.get::<FileQueue>().cloned())
                 }
                 GetResultPayload::Stream(_) => Source::Store(self.artifacts.clone(), sha256),
             };
@@ -206,8 +259,27 @@ async fn download<G: Gatekeeper>(State(downloads): State<Arc<Downloads<G>>>, req
     downloads.download(request).await.unwrap_or_else(Refusal::into_answer)
 }
 
+async fn download_short<G: Gatekeeper>(
+    State(downloads): State<Arc<Downloads<G>>>,
+    request: Request,
+) -> Response {
+    downloads.download_short(request).await.unwrap_or_else(Refusal::into_answer)
+}
+
 async fn exchange<G: Gatekeeper>(State(downloads): State<Arc<Downloads<G>>>, request: Request) -> Response {
     downloads.exchange(request).await.unwrap_or_else(Refusal::into_answer)
+}
+
+fn is_head(method: &Method) -> Result<bool, Refusal> {
+    match *method {
+        Method::GET => Ok(false),
+        Method::HEAD => Ok(true),
+        _ => Err(Refusal::MethodNotAllowed("GET, HEAD")),
+    }
+}
+
+fn peer_of(request: &Parts) -> Option<Peer> {
+    request.extensions.get().copied()
 }
 
 /// The digest in a path; `None` unless the path is exactly the artifact's, byte by byte and without decoding.

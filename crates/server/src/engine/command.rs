@@ -3,9 +3,9 @@
 use super::{By, Engine, EngineError};
 use std::sync::Arc;
 use updraft_core::explain::Explanation;
-use updraft_core::fleet::{Assignment, NewRollout, NewTask};
+use updraft_core::fleet::{self, Assignment, NewRollout, NewTask};
 use updraft_core::id::{DeviceId, ProductName, RolloutId};
-use updraft_core::release::Release;
+use updraft_core::release::{Artifact, Release};
 use updraft_core::report::{Progress, Report, Word};
 use updraft_core::rollout::{Plan, Rollout};
 use updraft_core::task::Task;
@@ -122,6 +122,27 @@ impl Engine {
     /// [`EngineError`].
     pub async fn assigned(&self, device: DeviceId) -> Result<Option<Assignment>, EngineError> {
         self.command(move |fleet, _| fleet.assigned(&device)).await
+    }
+
+    /// The artifact of one attempt of a device at a rollout, while that is open; `None` also if it brings a task.
+    ///
+    /// # Errors
+    /// [`EngineError`].
+    pub async fn artifact_of(
+        &self,
+        device: DeviceId,
+        rollout: RolloutId,
+        attempt: u32,
+    ) -> Result<Option<Artifact>, EngineError> {
+        self.command(move |fleet, _| {
+            let assignment = match fleet.assigned(&device) {
+                Err(fleet::Error::UnknownDevice(_)) => None,
+                assigned => assigned?,
+            };
+            let assignment = assignment.filter(|one| one.rollout == rollout && one.attempt == attempt);
+            Ok(assignment.map(|one| one.release.artifact.clone()))
+        })
+        .await
     }
 
     /// A device asks for the bytes of a job. Whether the job is still open; if the download `begins` anew, that is

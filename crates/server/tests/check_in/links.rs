@@ -2,6 +2,7 @@
 
 use serde_json::json;
 use updraft_core::execution::DOWNLOADS_MAX;
+use updraft_server::artifacts::{LINK_KEYS_FILE, LinkSigner, ShortClaims};
 
 use crate::stage::{PRODUCT, Stage, image};
 use crate::wire::{Wire, get};
@@ -120,4 +121,56 @@ fn a_devices_token_does_not_open_the_link_of_another() {
     assert_eq!((answer.status, answer.code().as_str()), (403, "link_wrong_device"));
     let operators = Wire::plain(stage.addresses.operator).say(&get(&url, ""));
     assert_eq!(operators.status, 404, "artifacts are not on the operators' door");
+}
+
+/// A short link to a job of the device.
+fn short(stage: &Stage, device: &str, job: &str) -> String {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let signer = LinkSigner::open(&stage.data().join(LINK_KEYS_FILE), now).unwrap();
+    let claims =
+        ShortClaims { device: device.parse().unwrap(), job: job.parse().unwrap(), expires: now + 600 };
+    signer.sign_short("http://localhost", &claims, now).unwrap()
+}
+
+#[test]
+fn a_short_link_serves_the_artifact_of_the_open_execution_on_both_listeners_and_is_booked() {
+    let stage = Stage::new();
+    let bytes = image(100_000);
+    let rollout = stage.publish("1.1.0", &bytes);
+    offer_with_host(&stage, "d", "Host: localhost\r\n").unwrap();
+    let url = short(&stage, "d", &format!("{rollout}-1"));
+    for mut wire in [stage.plain(), stage.tls()] {
+        let answer = wire.say(&get(&url, ""));
+        assert_eq!(answer.status, 200);
+        assert!(answer.body == bytes);
+    }
+    let rest = stage.plain().say(&get(&url, "Range: bytes=60000-\r\n"));
+    assert_eq!(rest.status, 206);
+    assert!(rest.body == bytes[60_000..], "a download goes on where it broke off");
+    for _ in 2..DOWNLOADS_MAX {
+        assert_eq!(stage.plain().say(&get(&url, "")).status, 200);
+    }
+    assert_eq!(stage.plain().say(&get(&url, "")).status, 410, "a device in a loop is stopped");
+    assert_eq!(stage.stands("d"), ("failed".into(), Some("download_loop".into())));
+    let closed = stage.plain().say(&get(&url, "Range: bytes=60000-\r\n"));
+    assert_eq!((closed.status, closed.code().as_str()), (410, "link_withdrawn"));
+}
+
+#[test]
+fn a_short_link_of_another_attempt_rollout_or_device_is_gone() {
+    let stage = Stage::new();
+    let rollout = stage.publish("1.1.0", &image(10));
+    offer_with_host(&stage, "d", "Host: localhost\r\n").unwrap();
+    for (device, job) in [
+        ("d", format!("{rollout}-2")),
+        ("d", "relsewhere-1".to_owned()),
+        ("never-heard", format!("{rollout}-1")),
+    ] {
+        let answer = stage.plain().say(&get(&short(&stage, device, &job), ""));
+        assert_eq!((answer.status, answer.code().as_str()), (410, "link_withdrawn"), "{device} {job}");
+    }
+    let url = short(&stage, "d", &format!("{rollout}-1"));
+    let operators = Wire::plain(stage.addresses.operator).say(&get(&url, ""));
+    assert_eq!(operators.status, 404, "artifacts are not on the operators' door");
+    assert_eq!(stage.plain().say(&get(&url, "")).status, 200);
 }

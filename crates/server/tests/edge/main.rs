@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, in its helpers too")]
 
+mod certificate;
 mod download;
 mod gate;
 mod identity;
@@ -10,5 +11,6 @@ mod listen;
 mod mqtt;
 mod pki;
 mod served;
+mod short_link;
 mod upload;
 mod websocket;

@@ -2,7 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::thread;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -11,9 +11,15 @@ use axum::http::HeaderMap;
 use bytes::Bytes;
 use futures_util::stream;
 use tempfile::TempDir;
-use updraft_server::artifacts::serve::{Admission, Caller, DownloadRequest, Downloads, Gatekeeper};
-use updraft_server::artifacts::{Artifact, Artifacts, Digest, LinkClaims, LinkSigner, UploadLimits};
+use updraft_core::id::DeviceId;
+use updraft_server::artifacts::serve::{
+    Admission, Caller, DownloadRequest, Downloads, Gatekeeper, Unavailable,
+};
+use updraft_server::artifacts::{
+    Artifact, Artifacts, Digest, LinkClaims, LinkSigner, ShortClaims, UploadLimits,
+};
 use updraft_server::listen::{Drained, ListenLimits, Listener, Peer, ShutdownTrigger, bind, shutdown};
+use updraft_wire::JobId;
 
 /// How long a test waits for bytes that must come.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -125,9 +131,11 @@ impl Answer {
 pub(crate) struct Gate {
     pub(crate) withdrawn: bool,
     pub(crate) requests: Mutex<Vec<(LinkClaims, DownloadRequest)>>,
+    /// What the job brings; nothing can be told before it is known.
+    pub(crate) artifact: OnceLock<Digest>,
 }
 
-/// Devices prove themselves by `Bearer token-of-<device>`; only `dev-1` has a job.
+/// Devices prove themselves by `Bearer token-of-<device>`; only `dev-1` has a job, for short links its first attempt at `r1`.
 pub(crate) struct Door(pub Arc<Gate>);
 
 impl Gatekeeper for Door {
@@ -141,6 +149,11 @@ impl Gatekeeper for Door {
 
     async fn open_job(&self, device: &str, _: &Digest) -> Option<String> {
         (device == "dev-1").then(|| "job-1".into())
+    }
+
+    async fn artifact_of(&self, device: &DeviceId, job: &JobId) -> Result<Option<Digest>, Unavailable> {
+        let artifact = *self.0.artifact.get().ok_or(Unavailable)?;
+        Ok((device.as_str() == "dev-1" && job.to_string() == "r1-1").then_some(artifact))
     }
 
     async fn admit(&self, claims: &LinkClaims, request: DownloadRequest) -> Admission {
@@ -177,6 +190,7 @@ impl Depot {
         let artifact = put(&artifacts, &content);
         let signer = Arc::new(LinkSigner::open(&folder.path().join("link.keys"), now()).unwrap());
         let gate = Arc::new(gate);
+        gate.artifact.set(artifact.sha256).expect("a gate is of one depot");
         let downloads =
             Downloads::new(artifacts, Arc::clone(&signer), Door(Arc::clone(&gate)), downloads_max);
         let served = Served::start(Arc::new(downloads).router(), limits, None);
@@ -209,6 +223,17 @@ impl Depot {
     /// Path and query of a link.
     pub(crate) fn target(&self, claims: &LinkClaims) -> String {
         let link = self.signer.sign(PUBLIC_URL, claims, now()).unwrap();
+        link.strip_prefix(PUBLIC_URL).unwrap().into()
+    }
+
+    pub(crate) fn short_claims(&self) -> ShortClaims {
+        let (device, job) = ("dev-1".parse().unwrap(), "r1-1".parse().unwrap());
+        ShortClaims { device, job, expires: now() + 3600 }
+    }
+
+    /// Path of a short link.
+    pub(crate) fn short_target(&self, claims: &ShortClaims) -> String {
+        let link = self.signer.sign_short(PUBLIC_URL, claims, now()).unwrap();
         link.strip_prefix(PUBLIC_URL).unwrap().into()
     }
 

@@ -3,10 +3,11 @@
 use super::serve::credential;
 use crate::artifacts::Digest;
 use crate::artifacts::LinkClaims;
-use crate::artifacts::serve::{Admission, Caller, DownloadRequest, Gatekeeper};
+use crate::artifacts::serve::{Admission, Caller, DownloadRequest, Gatekeeper, Unavailable};
 use crate::auth::{Auth, Principal};
 use crate::engine::Engine;
 use crate::listen::Peer;
+use crate::update;
 use axum::http::HeaderMap;
 use updraft_core::id::DeviceId;
 use updraft_wire::JobId;
@@ -33,7 +34,18 @@ impl Gatekeeper for Gate {
         let device: DeviceId = device.parse().ok()?;
         let assignment = self.engine.assigned(device).await.ok()??;
         let is_for_it = assignment.release.artifact.sha256 == sha256.to_string();
-        is_for_it.then(|| crate::update::job(&assignment).to_string())
+        is_for_it.then(|| update::job(&assignment).to_string())
+    }
+
+    async fn artifact_of(&self, device: &DeviceId, job: &JobId) -> Result<Option<Digest>, Unavailable> {
+        let rollout = update::rollout_of(job);
+        match self.engine.artifact_of(device.clone(), rollout, job.attempt()).await {
+            Ok(artifact) => Ok(artifact.and_then(|artifact| artifact.sha256.parse().ok())),
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "a short link was not looked up");
+                Err(Unavailable)
+            }
+        }
     }
 
     async fn admit(&self, claims: &LinkClaims, request: DownloadRequest) -> Admission {

@@ -153,7 +153,7 @@ CREATE TABLE token (
     expires  INTEGER,
     revoked  INTEGER,
     note     TEXT    NOT NULL,
-    identity TEXT    CHECK (iif(form = 'psk', length(identity) BETWEEN 1 AND 128, identity IS NULL)),
+    identity TEXT    CHECK (iif(form = 'psk', ifnull(length(identity), 0) BETWEEN 1 AND 128, identity IS NULL)),
     psk      BLOB    CHECK (psk IS NULL OR (form = 'psk' AND length(psk) BETWEEN 1 AND 64))
 ) STRICT, WITHOUT ROWID;
 
