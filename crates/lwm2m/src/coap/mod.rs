@@ -1,4 +1,11 @@
-//! CoAP (RFC 7252): messages, the message layer, block-wise transfer, observe.
+//! CoAP (RFC 7252): messages, the message layer, block-wise transfer (RFC 7959), observe (RFC 7641).
+//!
+//! A `Peer` is everything between us and one other end. A datagram passes `message` and `option`, then goes to `answering`,
+//! where it is a request of theirs, or to `asking`, where it answers one of ours; both send by `link`. What is whole there,
+//! `request` and `event` tell the application.
+//!
+//! Deliberately absent: sockets, DTLS and the finding of a peer by its address, which are the endpoint's; multicast; proxies;
+//! OSCORE; Q-Block (RFC 9177), which no LwM2M device speaks.
 
 mod answering;
 mod ask;
