@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::record::DATAGRAM_BYTES_MAX;
-use crate::{CloseReason, Event, Identity, SendError, SessionId, Sessions};
+use crate::{CloseReason, Event, Identity, SendError, SessionId, Sessions, Snapshot};
 
 /// Sessions without security: each address from which a datagram came is one, of nobody known.
 ///
@@ -114,6 +114,14 @@ impl Sessions for Plain {
 
     fn address(&self, session: SessionId) -> Option<SocketAddr> {
         self.sessions.get(&session).map(|(address, _)| *address)
+    }
+
+    fn ids(&self) -> Vec<SessionId> {
+        self.sessions.keys().copied().collect()
+    }
+
+    fn save(&mut self, _session: SessionId) -> Option<Snapshot> {
+        None
     }
 
     fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use crate::{Event, Identity, SendError};
+use crate::{Event, Identity, SendError, Snapshot};
 
 /// A session's number: never used twice within a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -33,6 +33,13 @@ pub trait Sessions {
 
     /// Where the peer is.
     fn address(&self, session: SessionId) -> Option<SocketAddr>;
+
+    /// All sessions, in no order.
+    fn ids(&self) -> Vec<SessionId>;
+
+    /// Puts a session away, to be taken up by the next process; `None`: it cannot be. Here it has ended, without a word to
+    /// the peer.
+    fn save(&mut self, session: SessionId) -> Option<Snapshot>;
 
     /// The next datagram to send, and where to.
     fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)>;

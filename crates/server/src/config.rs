@@ -4,7 +4,7 @@
 
 use crate::protocols::aws::config::AwsConfig;
 use crate::protocols::http::config::CheckInConfig;
-use crate::protocols::mqtt::config::ProtocolsConfig;
+use crate::protocols::config::ProtocolsConfig;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -155,7 +155,7 @@ impl Config {
     /// [`ConfigError::Value`].
     pub fn check(&self) -> Result<(), ConfigError> {
         self.check_in.check().map_err(ConfigError::Value)?;
-        self.protocols.mqtt.check().map_err(ConfigError::Value)?;
+        self.protocols.check().map_err(ConfigError::Value)?;
         self.aws.check().map_err(ConfigError::Value)?;
         let value = |text: &str| Err(ConfigError::Value(text.to_owned()));
         if self.device.certificate.is_some() != self.device.key.is_some() {

@@ -1,6 +1,7 @@
 //! The server, put together: from a configuration to open doors, and back to closed ones.
 
 mod aws;
+mod lwm2m;
 mod mqtt;
 
 use crate::api;
@@ -15,6 +16,7 @@ use crate::listen::{self, BindError, Drained, ListenLimits, Listener, Shutdown};
 use crate::pki::client::Authority;
 use crate::pki::{self, PkiError, SERVER_FILE, SERVER_KEY_FILE};
 use crate::protocols::http::serve::{self as check_in, Doors};
+use crate::protocols::lwm2m::books::BooksError;
 use crate::protocols::mqtt::external::OpenError as BrokerError;
 use crate::protocols::mqtt::links::Links;
 use crate::protocols::mqtt::start::StartError;
@@ -68,6 +70,12 @@ pub enum ServeError {
     /// The client of an MQTT broker cannot start.
     #[error(transparent)]
     Broker(#[from] BrokerError),
+    /// DTLS cannot be set up.
+    #[error("cannot set up DTLS for LwM2M")]
+    Dtls(#[source] updraft_dtls::Error),
+    /// What LwM2M keeps cannot be read.
+    #[error(transparent)]
+    Books(BooksError),
 }
 
 /// Where a server listens, once it does.
@@ -83,14 +91,24 @@ pub struct Addresses {
     pub mqtt: Option<SocketAddr>,
     /// Devices that speak MQTT, without TLS, if that is switched on.
     pub mqtt_plain: Option<SocketAddr>,
+    /// Devices that speak LwM2M, by DTLS, unless that is switched off.
+    pub lwm2m: Option<SocketAddr>,
+    /// Devices that speak LwM2M, without security, if that is switched on.
+    pub lwm2m_plain: Option<SocketAddr>,
 }
 
 /// A server with its listeners open, not yet answering.
 pub struct Server {
     addresses: Addresses,
     listeners: Vec<(Listener, Router)>,
-    mqtt: mqtt::Served,
+    others: Others,
     running: Running,
+}
+
+/// The ways devices speak that are not HTTP.
+struct Others {
+    mqtt: mqtt::Served,
+    lwm2m: Option<lwm2m::Lwm2m>,
 }
 
 /// The server's certificate, and who makes those of devices.
@@ -162,8 +180,19 @@ impl Server {
             .merge(aws::router(aws.clone()));
         let upload_limits = UploadLimits { bytes_max: config.artifacts.upload_bytes_max };
         let public_url = config.device.public_url.clone().unwrap_or_default();
+        let ingredients = lwm2m::Ingredients {
+            config,
+            engine: &engine,
+            auth: &auth,
+            tls: &tls,
+            clock,
+            signer: signer.clone(),
+            artifacts: &artifacts,
+            database: &database,
+            base_url: base_url(config, port),
+        };
+        let (lwm2m, lwm2m_api) = lwm2m::Lwm2m::open(ingredients).await?.unzip();
         let Tls { device: tls, authority, .. } = tls;
-        let lwm2m = None;
         let parts = api::Parts {
             engine,
             database,
@@ -173,11 +202,11 @@ impl Server {
             authority,
             signer,
             public_url,
-            lwm2m,
+            lwm2m: lwm2m_api,
         };
         let aws = aws::Doors { has_control_plane: true, ..aws };
         let operators = api::router(parts)?.merge(aws::router(aws));
-        Self::listen(config, device, tls, devices, operators, mqtt, running).await
+        Self::listen(config, device, tls, devices, operators, Others { mqtt, lwm2m }, running).await
     }
 
     async fn listen(
@@ -186,7 +215,7 @@ impl Server {
         tls: Arc<rustls::ServerConfig>,
         devices: Router,
         operators: Router,
-        mqtt: mqtt::Served,
+        others: Others,
         running: Running,
     ) -> Result<Self, ServeError> {
         let limits =
@@ -194,13 +223,16 @@ impl Server {
         let device = Listener::new(device, Some(tls), limits);
         let operator = listen::bind(config.operator.listen, "[operator] listen").await?;
         let operator = Listener::new(operator, None, ListenLimits::default());
-        let (mqtt_tls, mqtt_plain) = mqtt.addresses()?;
+        let (mqtt_tls, mqtt_plain) = others.mqtt.addresses()?;
+        let lwm2m = others.lwm2m.as_ref().map(lwm2m::Lwm2m::addresses);
         let mut addresses = Addresses {
             device: device.local_addr().map_err(ServeError::Address)?,
             device_plain: None,
             operator: operator.local_addr().map_err(ServeError::Address)?,
             mqtt: mqtt_tls,
             mqtt_plain,
+            lwm2m: lwm2m.map(|(secured, _)| secured),
+            lwm2m_plain: lwm2m.and_then(|(_, plain)| plain),
         };
         let mut listeners = vec![(device, devices.clone()), (operator, operators)];
         if let Some(address) = config.device.plain_listen {
@@ -211,7 +243,7 @@ impl Server {
             addresses.device_plain = Some(address);
             listeners.push((plain, devices));
         }
-        Ok(Self { addresses, listeners, mqtt, running })
+        Ok(Self { addresses, listeners, others, running })
     }
 
     /// Where it listens.
@@ -222,11 +254,18 @@ impl Server {
 
     /// Answers until the shutdown is asked for; then lets requests under way end and writes everything.
     pub async fn serve(self, shutdown: Shutdown) {
-        let Self { addresses, listeners, mqtt, running } = self;
+        let Self { addresses, listeners, others: Others { mqtt, lwm2m }, running } = self;
         tracing::info!(device = %addresses.device, operator = %addresses.operator, "ready");
         let mut serving = tokio::task::JoinSet::new();
         for (listener, router) in listeners {
             serving.spawn(listener.serve_router(router, shutdown.clone()));
+        }
+        if let Some(lwm2m) = lwm2m {
+            let shutdown = shutdown.clone();
+            serving.spawn(async move {
+                lwm2m.serve(shutdown).await;
+                Drained { cut: 0 }
+            });
         }
         serving.spawn(async move {
             mqtt.serve(shutdown).await;
@@ -269,11 +308,15 @@ fn base_url(config: &Config, port: u16) -> String {
     if let Some(url) = &config.device.public_url {
         return url.clone();
     }
+    format!("https://{}:{port}", host(config))
+}
+
+/// The first name of the server under which a device could reach it, as links have it.
+fn host(config: &Config) -> String {
     let is_local = config.device.listen.ip().is_loopback();
     let own = || pki::machine_name().filter(|_| !is_local).unwrap_or_else(|| "localhost".to_owned());
     let host = config.device.names.first().cloned().unwrap_or_else(own);
-    let host = if host.contains(':') { format!("[{host}]") } else { host };
-    format!("https://{host}:{port}")
+    if host.contains(':') { format!("[{host}]") } else { host }
 }
 
 fn make_folder(path: &Path) -> Result<(), ServeError> {

@@ -449,6 +449,14 @@ impl Sessions for Server {
         self.table.get(session).map(|session| session.address)
     }
 
+    fn ids(&self) -> Vec<SessionId> {
+        self.sessions().collect()
+    }
+
+    fn save(&mut self, session: SessionId) -> Option<Snapshot> {
+        Self::save(self, session)
+    }
+
     fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
         self.transmit.pop_front()
     }

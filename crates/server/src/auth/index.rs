@@ -9,8 +9,11 @@
 //!
 //! Deliberately absent: the tokens themselves, and what only lists need (IDs, notes, revoked ones); the database has it.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::sync::{PoisonError, RwLock};
 
+use sha2::{Digest as _, Sha256};
 use updraft_core::id::DeviceId;
 use updraft_core::time::Timestamp;
 
@@ -48,15 +51,23 @@ struct Shard {
     dead_bytes: usize,
 }
 
+/// A device's ID in eight bytes, of which no two meet by chance.
+fn short(device: &DeviceId) -> u64 {
+    let digest = Sha256::digest(device.as_str().as_bytes());
+    u64::from_be_bytes(*digest.first_chunk().expect("a digest has 32 bytes"))
+}
+
 /// All live tokens.
 #[derive(Debug)]
 pub(super) struct Index {
     shards: Vec<RwLock<Shard>>,
+    /// How many pre-shared keys each device has, by a digest of its ID.
+    psk_devices: RwLock<HashMap<u64, u32>>,
 }
 
 impl Index {
     pub(super) fn new() -> Self {
-        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect() }
+        Self { shards: (0..SHARDS).map(|_| RwLock::default()).collect(), psk_devices: RwLock::default() }
     }
 
     /// Adds a token, in place of one with the same digest.
@@ -86,6 +97,10 @@ impl Index {
         let bytes = bytes.unwrap_or_default();
         let length = [u8::try_from(bytes.len()).expect("a pre-shared key has at most 64 bytes")];
         let tag = tag(TokenForm::Psk, Kind::Device);
+        if self.find_psk(digest, Timestamp::from_millis(0)).is_none() {
+            let mut devices = self.psk_devices.write().unwrap_or_else(PoisonError::into_inner);
+            *devices.entry(short(device)).or_default() += 1;
+        }
         self.put(digest, tag, device.as_str().as_bytes(), &[&length, bytes], expires);
     }
 
@@ -100,6 +115,15 @@ impl Index {
 
     /// Removes a token; a lookup that begins after this returned does not find it.
     pub(super) fn remove(&self, digest: &Digest) {
+        if let Some((device, _)) = self.find_psk(digest, Timestamp::from_millis(0)) {
+            let mut devices = self.psk_devices.write().unwrap_or_else(PoisonError::into_inner);
+            if let Entry::Occupied(mut held) = devices.entry(short(&device)) {
+                *held.get_mut() -= 1;
+                if *held.get() == 0 {
+                    held.remove();
+                }
+            }
+        }
         self.write(digest, |shard| shard.remove(&key(digest)));
     }
 
@@ -118,6 +142,11 @@ impl Index {
             let bytes = shard.psk(name_at);
             Some((device, (!bytes.is_empty()).then(|| bytes.to_vec())))
         })
+    }
+
+    /// Whether a device has a pre-shared key that is not revoked, be it expired.
+    pub(super) fn has_psk(&self, device: &DeviceId) -> bool {
+        self.psk_devices.read().unwrap_or_else(PoisonError::into_inner).contains_key(&short(device))
     }
 
     /// Reads what a slot points to, if there is one and it is live at `now`.

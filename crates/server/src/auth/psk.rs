@@ -137,6 +137,12 @@ impl Auth {
         self.shared.index.find_psk(&digest(identity), now).map(|(device, _)| device)
     }
 
+    /// Whether a device has a pre-shared key that is not revoked. Who has one proves it.
+    #[must_use]
+    pub fn has_psk(&self, device: &DeviceId) -> bool {
+        self.shared.index.has_psk(device)
+    }
+
     /// Makes a pre-shared key for a device, which goes by the identity in the row. When this returns it is durable, and found
     /// from then on. Blocks on the database.
     ///

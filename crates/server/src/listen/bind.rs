@@ -65,14 +65,22 @@ pub async fn bind(address: SocketAddr, setting: &'static str) -> Result<TcpListe
         Ok(listener) => return Ok(listener),
         Err(source) => source,
     };
-    let kind = source.kind();
-    Err(if kind == io::ErrorKind::AddrInUse {
-        BindError::InUse { address, setting, source }
-    } else if kind == io::ErrorKind::PermissionDenied {
-        BindError::Permission { address, setting, source }
-    } else if kind == io::ErrorKind::AddrNotAvailable {
-        BindError::NoSuchAddress { address, setting, source }
-    } else {
-        BindError::Other { address, setting, source }
-    })
+    Err(BindError::of(address, setting, source))
+}
+
+impl BindError {
+    /// What the system said of an address, as what it means.
+    #[must_use]
+    pub fn of(address: SocketAddr, setting: &'static str, source: io::Error) -> Self {
+        let kind = source.kind();
+        if kind == io::ErrorKind::AddrInUse {
+            Self::InUse { address, setting, source }
+        } else if kind == io::ErrorKind::PermissionDenied {
+            Self::Permission { address, setting, source }
+        } else if kind == io::ErrorKind::AddrNotAvailable {
+            Self::NoSuchAddress { address, setting, source }
+        } else {
+            Self::Other { address, setting, source }
+        }
+    }
 }

@@ -11,3 +11,4 @@ pub mod desk;
 pub mod firmware;
 pub mod hub;
 pub mod serve;
+pub mod sessions;

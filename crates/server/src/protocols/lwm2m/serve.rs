@@ -127,7 +127,8 @@ impl Listener for Hints {
 
 /// LwM2M, served.
 pub struct Served {
-    sockets: Vec<Socket>,
+    udp: Vec<UdpSocket>,
+    sessions: Vec<Box<dyn Sessions + Send>>,
     hub: Hub,
     engine: Engine,
     artifacts: Artifacts,
@@ -163,8 +164,10 @@ impl Served {
             // As much as the system allows; less than asked is no error.
             let _ = socket2::SockRef::from(&socket.udp).set_recv_buffer_size(RECEIVE_BYTES);
         }
-        Ok(Self {
-            sockets,
+        let (udp, sessions) = sockets.into_iter().map(|socket| (socket.udp, socket.sessions)).unzip();
+        let mut served = Self {
+            udp,
+            sessions,
             hub,
             engine,
             artifacts,
@@ -178,7 +181,15 @@ impl Served {
             results,
             hints,
             listener,
-        })
+        };
+        let now = served.now();
+        for at in 0..served.sessions.len() {
+            for session in served.sessions[at].ids() {
+                let socket = u32::try_from(at).unwrap_or(u32::MAX);
+                served.take_up(now, LineId { socket, session: session.0 });
+            }
+        }
+        Ok(served)
     }
 
     fn now(&self) -> Moment {
@@ -186,7 +197,7 @@ impl Served {
     }
 
     /// Serves until the shutdown is asked for; then gives back the sessions, to be kept, once the books are written.
-    pub async fn serve(mut self, shutdown: Shutdown) -> Vec<Socket> {
+    pub async fn serve(mut self, shutdown: Shutdown) -> Vec<Box<dyn Sessions + Send>> {
         let mut seen = self.engine.generation();
         let mut patrol = tokio::time::interval(PATROL_INTERVAL);
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
@@ -195,7 +206,7 @@ impl Served {
             let wait = self.due().map_or(PATROL_INTERVAL, |due| due.since(self.now()));
             tokio::select! {
                 () = shutdown.asked() => break,
-                at = readable(&self.sockets) => self.receive(at, &mut buffer),
+                at = readable(&self.udp) => self.receive(at, &mut buffer),
                 Some(done) = self.results.recv() => {
                     self.take(done);
                     while let Ok(done) = self.results.try_recv() {
@@ -221,14 +232,14 @@ impl Served {
             self.pass_time();
         }
         self.listener.is_wanted.store(false, Ordering::Relaxed);
-        let Self { sockets, books, writer, .. } = self;
+        let Self { sessions, books, writer, .. } = self;
         drop(books);
         let _ = tokio::task::spawn_blocking(|| writer.join()).await;
-        sockets
+        sessions
     }
 
     fn due(&self) -> Option<Moment> {
-        let sessions = self.sockets.iter().filter_map(|socket| socket.sessions.poll_timeout());
+        let sessions = self.sessions.iter().filter_map(|sessions| sessions.poll_timeout());
         let sessions = sessions.map(|due| Moment(u64::try_from(due.as_millis()).unwrap_or(u64::MAX)));
         sessions.chain(self.hub.poll_timeout()).min()
     }
@@ -236,9 +247,9 @@ impl Served {
     fn pass_time(&mut self) {
         let now = self.now();
         let passed = Duration::from_millis(now.0);
-        for at in 0..self.sockets.len() {
-            if self.sockets[at].sessions.poll_timeout().is_some_and(|due| due <= passed) {
-                self.sockets[at].sessions.handle_timeout(passed);
+        for at in 0..self.sessions.len() {
+            if self.sessions[at].poll_timeout().is_some_and(|due| due <= passed) {
+                self.sessions[at].handle_timeout(passed);
             }
             self.take_events(now, at);
         }
@@ -250,9 +261,9 @@ impl Served {
         let now = self.now();
         for _ in 0..DATAGRAMS_AT_ONCE {
             // Nothing more, or an error that belongs to an earlier datagram of ours (a closed port).
-            let Ok((length, from)) = self.sockets[at].udp.try_recv_from(buffer) else { break };
+            let Ok((length, from)) = self.udp[at].try_recv_from(buffer) else { break };
             let passed = Duration::from_millis(now.0);
-            self.sockets[at].sessions.handle_datagram(passed, from, &buffer[..length]);
+            self.sessions[at].handle_datagram(passed, from, &buffer[..length]);
             self.take_events(now, at);
             self.act();
         }
@@ -260,13 +271,15 @@ impl Served {
 
     fn take_events(&mut self, now: Moment, at: usize) {
         let socket = u32::try_from(at).unwrap_or(u32::MAX);
-        while let Some(event) = self.sockets[at].sessions.poll_event() {
+        while let Some(event) = self.sessions[at].poll_event() {
             match event {
                 Event::Connected { session, address, identity } => {
                     self.connect(now, LineId { socket, session: session.0 }, address, &identity);
                 }
                 Event::Received { session, data } => {
-                    self.hub.handle_datagram(now, LineId { socket, session: session.0 }, &data);
+                    let line = LineId { socket, session: session.0 };
+                    self.take_up(now, line);
+                    self.hub.handle_datagram(now, line, &data);
                 }
                 Event::Moved { session, address } => {
                     self.hub.handle_moved(LineId { socket, session: session.0 }, address);
@@ -281,6 +294,17 @@ impl Served {
         }
     }
 
+    /// Tells the hub of a session that an earlier process began.
+    fn take_up(&mut self, now: Moment, line: LineId) {
+        if self.hub.has_line(line) {
+            return;
+        }
+        let (sessions, id) = (&self.sessions[line.socket as usize], SessionId(line.session));
+        if let Some((identity, address)) = sessions.identity(id).cloned().zip(sessions.address(id)) {
+            self.connect(now, line, address, &identity);
+        }
+    }
+
     fn connect(&mut self, now: Moment, line: LineId, address: SocketAddr, identity: &Identity) {
         let who = match identity {
             Identity::Unproven => Some(Who::Unproven),
@@ -291,8 +315,8 @@ impl Served {
         match who {
             Some(who) => self.hub.handle_connected(line, who, address),
             None => {
-                let sessions = &mut self.sockets[line.socket as usize].sessions;
-                sessions.close(Duration::from_millis(now.0), SessionId(line.session));
+                self.sessions[line.socket as usize]
+                    .close(Duration::from_millis(now.0), SessionId(line.session));
             }
         }
     }
@@ -332,14 +356,14 @@ impl Served {
         while let Some(action) = self.hub.poll_action() {
             match action {
                 Action::Send(line, datagram) => {
-                    if let Some(socket) = self.sockets.get_mut(line.socket as usize) {
+                    if let Some(sessions) = self.sessions.get_mut(line.socket as usize) {
                         // A session that has ended is told by an event of its own.
-                        let _ = socket.sessions.send(passed, SessionId(line.session), &datagram);
+                        let _ = sessions.send(passed, SessionId(line.session), &datagram);
                     }
                 }
                 Action::Close(line) => {
-                    if let Some(socket) = self.sockets.get_mut(line.socket as usize) {
-                        socket.sessions.close(passed, SessionId(line.session));
+                    if let Some(sessions) = self.sessions.get_mut(line.socket as usize) {
+                        sessions.close(passed, SessionId(line.session));
                     }
                 }
                 Action::Keep(change) => {
@@ -360,10 +384,10 @@ impl Served {
                 | Action::MakeAccount(_)) => self.begin(action),
             }
         }
-        for socket in &mut self.sockets {
-            while let Some((to, datagram)) = socket.sessions.poll_transmit() {
+        for (udp, sessions) in self.udp.iter().zip(&mut self.sessions) {
+            while let Some((to, datagram)) = sessions.poll_transmit() {
                 // A full buffer loses a datagram, as the network may: both ends send again.
-                let _ = socket.udp.try_send_to(&datagram, to);
+                let _ = udp.try_send_to(&datagram, to);
             }
         }
     }
@@ -423,8 +447,8 @@ impl Served {
 }
 
 /// Waits until something has arrived at one of the sockets: which.
-async fn readable(sockets: &[Socket]) -> usize {
-    let waiting = sockets.iter().map(|socket| Box::pin(socket.udp.readable()));
+async fn readable(sockets: &[UdpSocket]) -> usize {
+    let waiting = sockets.iter().map(|socket| Box::pin(socket.readable()));
     if sockets.is_empty() {
         return std::future::pending().await;
     }

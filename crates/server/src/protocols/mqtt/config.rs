@@ -96,14 +96,6 @@ impl MqttConfig {
     }
 }
 
-/// The `[protocols]` section: one for each way devices speak that has settings of its own.
-#[derive(Debug, Clone, Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct ProtocolsConfig {
-    /// MQTT.
-    pub mqtt: MqttConfig,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

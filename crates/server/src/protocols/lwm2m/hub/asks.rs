@@ -120,6 +120,7 @@ impl Hub {
         if !is_awake {
             return Some(Answer::Asleep);
         }
+        self.drop_driven(now, device);
         let Ask { id, operation } = ask;
         let (request, size) = match &operation {
             Operation::Read(path) => (self.request_for(device, Method::Get, path), None),
@@ -139,6 +140,18 @@ impl Hub {
         };
         let purpose = Purpose::Drive(id, operation);
         if self.ask_sized(now, device, request, size, purpose) { None } else { Some(Answer::NoAnswer) }
+    }
+
+    /// Gives up what the driver asked before: it asks one thing at a time, and has given that up itself.
+    pub(super) fn drop_driven(&mut self, now: Moment, device: &DeviceId) {
+        let Some(registered) = self.devices.get_mut(device) else { return };
+        let (Some(line), Some(active)) = (registered.line, registered.active.as_mut()) else { return };
+        let driven = active.asked.iter().find(|(_, purpose)| matches!(purpose, Purpose::Drive(..)));
+        let Some(request) = driven.map(|(request, _)| *request) else { return };
+        active.asked.remove(&request);
+        if let Some(line) = self.lines.get_mut(&line) {
+            line.peer.cancel(now, request);
+        }
     }
 
     /// A request to write one resource: bytes as they are, everything else as text, which every device reads.

@@ -243,14 +243,29 @@ impl Hub {
         self.devices.len()
     }
 
-    /// A line has begun.
-    pub fn handle_connected(&mut self, line: LineId, who: Who, address: SocketAddr) {
+    /// Whether a line has begun, and not ended.
+    #[must_use]
+    pub fn has_line(&self, line: LineId) -> bool {
+        self.lines.contains_key(&line)
+    }
+
+    /// A line has begun. A device that is registered, and reached by no other, is reached by it.
+    pub fn handle_connected(&mut self, id: LineId, who: Who, address: SocketAddr) {
         let mut peer = Peer::new((self.settings.seed)(), self.coap.clone());
         if who == Who::Unproven {
             peer.limit_until_verified();
         }
         let is_verified = who != Who::Unproven;
-        self.lines.insert(line, Line { peer, who, address, is_verified, device: None, bootstrap: None });
+        let mut line = Line { peer, who, address, is_verified, device: None, bootstrap: None };
+        if let Who::Device(device, _) = &line.who
+            && let Some(registered) = self.devices.get_mut(device)
+            && registered.line.is_none()
+            && registered.security != Security::None
+        {
+            (registered.line, registered.address) = (Some(id), address);
+            line.device = Some(device.clone());
+        }
+        self.lines.insert(id, line);
     }
 
     /// A line has ended. Its device stays registered, and is not reachable until it comes by another.

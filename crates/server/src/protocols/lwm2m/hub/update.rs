@@ -232,11 +232,12 @@ impl Hub {
         }
         let is_over = |update: &mut Update, _| update.driver.is_ended() && update.words.is_empty();
         if self.with_update(now, device, is_over) == Some(true) {
-            self.end_update(device);
+            self.end_update(now, device);
         }
     }
 
-    fn end_update(&mut self, device: &DeviceId) {
+    fn end_update(&mut self, now: Moment, device: &DeviceId) {
+        self.drop_driven(now, device);
         let Some(registered) = self.devices.get_mut(device) else { return };
         registered.active().update = None;
         registered.tidy();
