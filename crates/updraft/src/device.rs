@@ -8,6 +8,7 @@ use updraft_wire::operator::device::{Device, Event, Execution, Summary};
 
 use crate::connection::Connection;
 use crate::error::Error;
+use crate::lwm2m;
 use crate::output::{self, Format, Listing};
 use crate::table::printable;
 use crate::when;
@@ -72,8 +73,16 @@ pub fn run(args: &Args) -> Result<ExitCode, Error> {
             list(args, &query, *limit)?;
         }
         Verb::Show { id } => {
-            let device: Device = args.connection.client()?.get(&["devices", id], &[])?;
-            if args.format.json { output::json(&device)? } else { show(&device)? }
+            let client = args.connection.client()?;
+            let device: Device = client.get(&["devices", id], &[])?;
+            if args.format.json {
+                output::json(&device)?;
+            } else {
+                show(&device)?;
+                if let Some(standing) = lwm2m::standing(&client, id)? {
+                    lwm2m::section(id, &standing)?;
+                }
+            }
         }
         Verb::Explain { id, version } => {
             let query: Vec<_> = version.as_deref().map(|version| ("version", version)).into_iter().collect();

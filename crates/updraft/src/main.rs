@@ -12,6 +12,7 @@ mod demo;
 mod device;
 mod doctor;
 mod error;
+mod lwm2m;
 mod output;
 mod policy;
 mod release;
@@ -55,6 +56,9 @@ enum Verb {
     Rollout(rollout::Args),
     /// Look at devices, and learn why one is not updated
     Device(device::Args),
+    /// Ask something of one device that speaks LwM2M
+    #[command(name = "lwm2m")]
+    Lwm2m(lwm2m::Args),
     /// Try distribution policies
     Policy(policy::Args),
     /// Make and revoke tokens of devices, products and operators
@@ -92,6 +96,7 @@ fn run(verb: Verb) -> Result<ExitCode, Error> {
         Verb::Release(args) => release::run(&args),
         Verb::Rollout(args) => rollout::run(&args),
         Verb::Device(args) => device::run(&args),
+        Verb::Lwm2m(args) => lwm2m::run(&args),
         Verb::Policy(args) => policy::run(&args),
         Verb::Token(args) => token::run(&args),
         Verb::Backup(args) => backup::backup(&args),

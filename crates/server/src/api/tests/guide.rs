@@ -5,8 +5,10 @@
 
 use std::collections::BTreeMap;
 
-use super::World;
+use super::hub::{HubWorld, entry};
 use serde_json::{Value, json};
+
+use crate::protocols::lwm2m::desk::{Operation, Outcome};
 
 const PAGE: &str = include_str!("../../../../../docs/operating/api.md");
 /// The program's version, as the page shows it.
@@ -97,7 +99,12 @@ fn compare(place: &str, key: &str, shown: &Value, found: &Value, learnt: &mut BT
 
 #[tokio::test]
 async fn the_examples_of_the_api_page_are_true() {
-    let world = World::new();
+    // The device answers what it is asked first, and then sleeps.
+    let hub = HubWorld::new("cam-0001", |order| {
+        let is_read = order.operation == Operation::Read;
+        Ok(is_read.then(|| Outcome::Content(vec![entry("/3/0/9", 87)])))
+    });
+    let world = &hub.world;
     world.report("cam-0001", "1.0.0", &json!({"region": "eu"})).await;
     let version = (SHOWN_VERSION.to_owned(), env!("CARGO_PKG_VERSION").to_owned());
     let mut learnt = BTreeMap::from([version]);
@@ -113,5 +120,5 @@ async fn the_examples_of_the_api_page_are_true() {
             world.report("cam-0001", "1.0.0", &json!({"region": "eu"})).await;
         }
     }
-    world.end();
+    hub.end().await;
 }
