@@ -35,7 +35,15 @@ pub struct Device {
     pub hardware_version: Option<String>,
     /// Resource 19: the version of the software beside the firmware.
     pub software_version: Option<String>,
+}
+
+/// The device among the client's objects, with what the server has asked of it.
+#[derive(Debug, Clone)]
+pub(super) struct DeviceObject {
+    pub(super) device: Device,
+    /// Resource 4 was executed.
     pub(super) reboot_asked: bool,
+    /// Resource 13 was written.
     pub(super) time_set: Option<i64>,
 }
 
@@ -59,7 +67,7 @@ impl Device {
     }
 }
 
-impl Object for Device {
+impl Object for DeviceObject {
     fn id(&self) -> u16 {
         OBJECT
     }
@@ -73,21 +81,21 @@ impl Object for Device {
     }
 
     fn resources(&self, _instance: u16) -> Vec<u16> {
-        let mut ids: Vec<u16> = self.texts().into_iter().map(|(id, _)| id).collect();
-        ids.extend(self.battery_percent.map(|_| 9));
+        let mut ids: Vec<u16> = self.device.texts().into_iter().map(|(id, _)| id).collect();
+        ids.extend(self.device.battery_percent.map(|_| 9));
         ids.extend([4, 11, 12, 13, 16]);
         ids.sort_unstable();
         ids
     }
 
     fn read(&self, time: Time, _instance: u16) -> Vec<Entry> {
-        let mut values = self.texts();
-        values.extend(self.battery_percent.map(|percent| (9, Value::Integer(percent.into()))));
+        let mut values = self.device.texts();
+        values.extend(self.device.battery_percent.map(|percent| (9, Value::Integer(percent.into()))));
         values.extend(time.utc_s.map(|seconds| (13, Value::Time(seconds))));
         values.push((16, Value::from("U")));
         let mut entries = super::registry::entries(OBJECT, 0, values);
         let none = [0];
-        let errors = if self.errors.is_empty() { &none[..] } else { &self.errors };
+        let errors = if self.device.errors.is_empty() { &none[..] } else { &self.device.errors };
         for (index, error) in (0_u16..).zip(errors.iter().take(ERRORS_MAX)) {
             entries.push(Entry::new(Path::resource_instance(OBJECT, 0, 11, index), i64::from(*error)));
         }
@@ -99,8 +107,8 @@ impl Object for Device {
         for entry in entries {
             match entry.path.resource_id() {
                 Some(13) => changed.time_set = Some(entry.value.as_integer().ok_or(Code::BAD_REQUEST)?),
-                Some(14) => changed.utc_offset = Some(text(entry)?),
-                Some(15) => changed.time_zone = Some(text(entry)?),
+                Some(14) => changed.device.utc_offset = Some(text(entry)?),
+                Some(15) => changed.device.time_zone = Some(text(entry)?),
                 Some(_) | None => return Err(Code::METHOD_NOT_ALLOWED),
             }
         }
@@ -111,7 +119,7 @@ impl Object for Device {
     fn execute(&mut self, _time: Time, resource: Path, _arguments: &str) -> Result<(), Code> {
         match resource.resource_id() {
             Some(4) => self.reboot_asked = true,
-            Some(12) => self.errors.clear(),
+            Some(12) => self.device.errors.clear(),
             Some(_) | None => return Err(Code::METHOD_NOT_ALLOWED),
         }
         Ok(())

@@ -35,7 +35,7 @@ use crate::firmware as object5;
 use crate::{Moment, Path};
 use bootstrapping::Bootstrapping;
 use connectivity::Connectivity;
-use device::Device;
+use device::{Device, DeviceObject};
 use firmware::Firmware;
 use object::{Object, Time};
 use registry::Registry;
@@ -185,7 +185,7 @@ impl Client {
             upkeep: Upkeep::new(config.endpoint.clone(), config.retry.clone()),
             registry: Registry {
                 server,
-                device,
+                device: DeviceObject { device, reboot_asked: false, time_set: None },
                 connectivity: None,
                 firmware: None,
                 others: BTreeMap::new(),
@@ -278,7 +278,7 @@ impl Client {
 
     /// Changes object 3, and tells whoever observes what has changed.
     pub fn set_device(&mut self, now: Moment, change: impl FnOnce(&mut Device)) {
-        change(&mut self.registry.device);
+        change(&mut self.registry.device.device);
         self.changed(now, Path::object(device::OBJECT));
     }
 
@@ -431,6 +431,6 @@ fn spread(name: &str, occasion: u32, width: Duration) -> Duration {
     let hash = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let hash = (hash ^ (hash >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     let share = (hash ^ (hash >> 31)) >> 32;
-    let nanos = width.as_nanos() * u128::from(share) >> 32;
+    let nanos = (width.as_nanos() * u128::from(share)) >> 32;
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }

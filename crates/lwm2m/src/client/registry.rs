@@ -1,7 +1,7 @@
 //! The objects of a device, and reads, writes and executions of their paths.
 
 use super::connectivity::{self, Connectivity};
-use super::device::{self, Device};
+use super::device::{self, DeviceObject};
 use super::firmware::Firmware;
 use super::object::{Object, Time, Write};
 use super::server_object::{self, ServerObject};
@@ -19,7 +19,7 @@ const OSCORE: u16 = 21;
 #[derive(Debug)]
 pub(super) struct Registry {
     pub(super) server: ServerObject,
-    pub(super) device: Device,
+    pub(super) device: DeviceObject,
     pub(super) connectivity: Option<Connectivity>,
     pub(super) firmware: Option<Firmware>,
     pub(super) others: BTreeMap<u16, Box<dyn Object>>,

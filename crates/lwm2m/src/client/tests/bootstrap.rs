@@ -51,10 +51,10 @@ fn a_factory_device_asks_is_written_an_account_and_registers_with_it() {
     assert_eq!(world.ask(Request::new(Method::Delete, "/")).code, Code::DELETED);
     write_account(&mut world);
     assert_eq!(world.post("/bs"), Code::CHANGED);
-    let account = world.actions.iter().find_map(|action| match action {
-        Action::Bootstrapped(account) => Some(account),
-        _ => None,
-    });
+    let account = world
+        .actions
+        .iter()
+        .find_map(|action| if let Action::Bootstrapped(account) = action { Some(account) } else { None });
     assert_eq!(
         account.map(|account| (account.security.uri.as_str(), account.ssid)),
         Some(("coap://127.0.0.1:2", 42))

@@ -6,16 +6,12 @@ use crate::firmware::object::{Action as Word, Origin};
 use crate::firmware::{State, UpdateResult};
 
 fn words(world: &mut World) -> Vec<Word> {
-    let mut words = Vec::new();
-    world.actions.retain(|action| match action {
-        Action::Firmware(Word::Persist(_)) => false,
-        Action::Firmware(word) => {
-            words.push(word.clone());
-            false
-        }
-        _ => true,
-    });
-    words
+    let (words, others) = std::mem::take(&mut world.actions)
+        .into_iter()
+        .partition::<Vec<_>, _>(|action| matches!(action, Action::Firmware(_)));
+    world.actions = others;
+    let word = |action| if let Action::Firmware(word) = action { Some(word) } else { None };
+    words.into_iter().filter_map(word).filter(|word| !matches!(word, Word::Persist(_))).collect()
 }
 
 #[test]

@@ -174,11 +174,7 @@ impl Object for Lamp {
 
     fn write(&mut self, _time: Time, _write: object::Write, entries: &[Entry]) -> Result<(), Code> {
         for entry in entries {
-            // A text or a TLV of an unknown resource has no type: bytes are all that is known.
-            self.0 = match &entry.value {
-                Value::Boolean(truth) => *truth,
-                other => other.as_opaque() == Some(b"1") || other.as_text() == Some("1"),
-            };
+            self.0 = entry.value.as_boolean().ok_or(Code::BAD_REQUEST)?;
         }
         Ok(())
     }
