@@ -78,6 +78,12 @@ async fn serve(config: &Config) -> Result<(), Box<dyn std::error::Error + Send +
     if let Some(plain) = addresses.mqtt_plain {
         line.push_str(&format!(", without TLS mqtt://{plain}"));
     }
+    if let Some(lwm2m) = addresses.lwm2m {
+        line.push_str(&format!(", LwM2M coaps://{lwm2m}"));
+    }
+    if let Some(plain) = addresses.lwm2m_plain {
+        line.push_str(&format!(", without security coap://{plain}"));
+    }
     let mut stdout = std::io::stdout();
     // Nobody may be listening, which is no reason not to serve.
     let _ =

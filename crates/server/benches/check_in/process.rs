@@ -58,6 +58,7 @@ pub(crate) fn serve(contract: Contract, folder: &Path) -> Outcome<()> {
                 config.device.plain_listen = Some(any_port);
                 config.operator.listen = any_port;
                 config.protocols.mqtt.listen = any_port;
+                config.protocols.lwm2m.listen = any_port;
                 let server = Server::open(&config).await?;
                 let addresses = server.addresses();
                 println!("{} {}", addresses.device_plain.ok_or("no plain listener")?, addresses.operator);

@@ -43,6 +43,7 @@ pub(crate) async fn serve(folder: &Path) -> Outcome<()> {
     config.device.listen = any_port;
     config.operator.listen = any_port;
     config.protocols.mqtt.listen = any_port;
+    config.protocols.lwm2m.listen = any_port;
     config.protocols.mqtt.plain_listen = Some(any_port);
     let imported = folder.join(certificates::CA_FILE);
     config.protocols.mqtt.client_ca = imported.exists().then_some(imported);

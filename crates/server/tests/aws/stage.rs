@@ -92,6 +92,7 @@ impl Stage {
         config.device.plain_listen = Some(ANY_PORT);
         config.operator.listen = ANY_PORT;
         config.protocols.mqtt.listen = ANY_PORT;
+        config.protocols.lwm2m.listen = ANY_PORT;
         config.check().unwrap();
         let (addresses, trigger, thread) = start(config);
         let token = folder.path().join("data").join(OPERATOR_TOKEN_FILE);

@@ -49,6 +49,7 @@ impl Stage {
         config.device.plain_listen = Some(ANY_PORT);
         config.operator.listen = ANY_PORT;
         config.protocols.mqtt.listen = ANY_PORT;
+        config.protocols.lwm2m.listen = ANY_PORT;
         change(&mut config);
         config.check().unwrap();
         let (addresses, trigger, thread) = start(config.clone());

@@ -42,6 +42,7 @@ fn a_second_server_on_the_same_folder_is_refused_and_the_first_goes_on() {
     config.device.listen = ([127, 0, 0, 1], 0).into();
     config.operator.listen = ([127, 0, 0, 1], 0).into();
     config.protocols.mqtt.listen = ([127, 0, 0, 1], 0).into();
+    config.protocols.lwm2m.listen = ([127, 0, 0, 1], 0).into();
     let second = runtime().block_on(Server::open(&config));
     let Err(ServeError::Database(error)) = second else { panic!("two servers on one folder") };
     assert!(error.to_string().contains(&stage.data().display().to_string()), "{error}");

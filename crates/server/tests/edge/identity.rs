@@ -288,6 +288,7 @@ fn a_taken_port_and_a_file_without_authorities_are_named() {
             ..updraft_server::config::Config::default()
         };
         (config.device.listen, config.operator.listen, config.protocols.mqtt.listen) = (any, any, any);
+        config.protocols.lwm2m.listen = any;
         change(&mut config);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let error = runtime.block_on(updraft_server::serve::Server::open(&config)).err().unwrap();

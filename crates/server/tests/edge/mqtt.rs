@@ -42,6 +42,7 @@ impl Stage {
         config.device.listen = ANY_PORT;
         config.operator.listen = ANY_PORT;
         config.protocols.mqtt.listen = ANY_PORT;
+        config.protocols.lwm2m.listen = ANY_PORT;
         change(&mut config);
         config.check().unwrap();
         let (trigger, stop) = shutdown::shutdown();

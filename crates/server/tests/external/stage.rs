@@ -53,6 +53,7 @@ impl Stage {
         config.device.listen = ANY_PORT.parse().unwrap();
         config.device.plain_listen = Some(ANY_PORT.parse().unwrap());
         config.operator.listen = ANY_PORT.parse().unwrap();
+        config.protocols.lwm2m.enabled = false;
         config.protocols.mqtt.broker = Carrier::External;
         config.protocols.mqtt.external = external;
         config.check().unwrap();

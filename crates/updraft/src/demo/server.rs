@@ -23,6 +23,9 @@ listen = \"127.0.0.1:0\"
 [protocols.mqtt]
 listen = \"127.0.0.1:0\"
 
+[protocols.lwm2m]
+listen = \"127.0.0.1:0\"
+
 [check_in]
 interval = \"3s\"
 interval_updating = \"1s\"

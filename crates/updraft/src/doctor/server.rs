@@ -1,6 +1,6 @@
 //! The server as it answers: is it there, does it know us, are its books right, do its links open.
 
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 
@@ -147,13 +147,22 @@ fn stopped(data: &Path, url: &str, config: &Config) -> Vec<Finding> {
     ];
     let mqtt = mqtt.into_iter().flatten().filter(|_| section.is_embedded());
     let all = listeners.into_iter().chain(plain).chain(mqtt);
-    findings.extend(all.map(|(name, address)| port(name, address)));
+    let bind = |address| TcpListener::bind(address).map(drop);
+    findings.extend(all.map(|(name, address)| port(name, address, bind(address))));
+    let section = &config.protocols.lwm2m;
+    let lwm2m = [
+        Some(("[protocols.lwm2m] listen", section.listen)),
+        section.plain_listen.map(|address| ("[protocols.lwm2m] plain_listen", address)),
+    ];
+    let bind = |address| UdpSocket::bind(address).map(drop);
+    let lwm2m = lwm2m.into_iter().flatten().filter(|_| section.enabled);
+    findings.extend(lwm2m.map(|(name, address)| port(name, address, bind(address))));
     findings
 }
 
-fn port(name: &'static str, address: SocketAddr) -> Finding {
-    match TcpListener::bind(address) {
-        Ok(_) => Finding::ok("port", format!("{address} is free for {name}")),
+fn port(name: &'static str, address: SocketAddr, bound: std::io::Result<()>) -> Finding {
+    match bound {
+        Ok(()) => Finding::ok("port", format!("{address} is free for {name}")),
         Err(error) => {
             let advice = format!("free it, or set another address for {name}");
             Finding::fail("port", format!("{address}: {error}"), advice)

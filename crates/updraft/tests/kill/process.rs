@@ -23,6 +23,10 @@ listen = "127.0.0.1:0"
 [protocols.mqtt]
 listen = "127.0.0.1:0"
 plain_listen = "127.0.0.1:0"
+
+[protocols.lwm2m]
+listen = "127.0.0.1:0"
+plain_listen = "127.0.0.1:0"
 "#;
 
 /// A server that runs, and what it needs to run again.

@@ -20,6 +20,8 @@ plain_listen = \"127.0.0.1:0\"
 listen = \"127.0.0.1:0\"
 [protocols.mqtt]
 listen = \"127.0.0.1:0\"
+[protocols.lwm2m]
+listen = \"127.0.0.1:0\"
 ";
 
 /// What a verb did.
