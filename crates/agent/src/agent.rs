@@ -68,8 +68,17 @@ pub(crate) enum Input {
     /// Somebody wants a check-in.
     CheckIn,
     /// The transport has something to say.
-    #[cfg_attr(not(feature = "mqtt"), expect(dead_code, reason = "over HTTP nothing is said unasked"))]
+    #[cfg_attr(
+        not(any(feature = "mqtt", feature = "lwm2m")),
+        expect(dead_code, reason = "over HTTP nothing is said unasked")
+    )]
     Hint,
+    /// The transport has a sentence for the log.
+    #[cfg_attr(not(feature = "lwm2m"), expect(dead_code, reason = "others have the answer's error for that"))]
+    Note(String),
+    /// The server wants the device to restart.
+    #[cfg_attr(not(feature = "lwm2m"), expect(dead_code, reason = "only LwM2M has such a word"))]
+    Reboot,
     /// The embedding program says which version runs.
     Running(String),
     /// Somebody wants the agent to end.
@@ -97,6 +106,9 @@ pub enum AgentError {
     /// A file of the Ioto agent's.
     #[error("a file of the Ioto agent cannot be used")]
     Ioto(#[from] IotoError),
+    /// A single round over LwM2M.
+    #[error("a single round is not for LwM2M: there the server speaks when it will")]
+    Once,
     /// A single round ended without the server's answer.
     #[error("the check-in failed: {0}")]
     CheckIn(String),
@@ -231,6 +243,9 @@ impl Agent {
     /// # Errors
     /// [`AgentError`] as [`Self::run`], and if the server does not answer.
     pub fn run_once(self) -> Result<(), AgentError> {
+        if self.shared.config.carrier.brings_packages() {
+            return Err(AgentError::Once);
+        }
         self.run_until(Until::Idle)
     }
 
@@ -293,6 +308,8 @@ impl Agent {
                     | Input::Confirm
                     | Input::CheckIn
                     | Input::Hint
+                    | Input::Note(_)
+                    | Input::Reboot
                     | Input::Running(_),
                 ) => {}
                 Err(RecvTimeoutError::Timeout) => return false,

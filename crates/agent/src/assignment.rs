@@ -1,5 +1,6 @@
 //! Whether to take an assignment. Everything that can be refused before a byte is fetched is refused here.
 
+use crate::package::{is_package, is_transports_own};
 use semver::Version;
 use std::cmp::Ordering;
 use updraft_wire::{Assignment, Reason, UpdateState};
@@ -14,6 +15,8 @@ pub struct Terms {
     pub plain_links: bool,
     /// Most artifacts it can install at once: one, where a script gets a single file.
     pub artifacts_max: usize,
+    /// Whether images without a manifest are taken: only over LwM2M, which has none.
+    pub takes_packages: bool,
 }
 
 /// Why an assignment is not taken.
@@ -51,6 +54,9 @@ impl Terms {
 
     fn check(&self, assignment: &Assignment, confirmed: Option<&str>) -> Result<(), Refusal> {
         let manifest = &assignment.manifest;
+        if self.takes_packages && is_package(manifest) {
+            return self.check_package(assignment);
+        }
         manifest.check().map_err(|error| unsupported(error.to_string()))?;
         if manifest.product != self.product {
             return Err(unsupported(format!(
@@ -87,12 +93,20 @@ impl Terms {
                 ),
             });
         }
-        assignment.links.iter().try_for_each(|link| {
-            check_link(link, self.plain_links).map(|_| ()).map_err(|refused| Refusal {
-                state: UpdateState::Failed,
-                reason: refused.reason(),
-                detail: refused.to_string(),
-            })
+        assignment.links.iter().try_for_each(|link| self.check_link(link))
+    }
+
+    /// A package has nothing to be judged by but its link.
+    fn check_package(&self, assignment: &Assignment) -> Result<(), Refusal> {
+        let links = assignment.links.iter().filter(|link| !is_transports_own(link));
+        links.into_iter().try_for_each(|link| self.check_link(link))
+    }
+
+    fn check_link(&self, link: &str) -> Result<(), Refusal> {
+        check_link(link, self.plain_links).map(|_| ()).map_err(|refused| Refusal {
+            state: UpdateState::Failed,
+            reason: refused.reason(),
+            detail: refused.to_string(),
         })
     }
 }

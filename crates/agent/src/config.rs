@@ -1,11 +1,18 @@
 //! The agent's configuration: command line, TOML file and the Ioto agent's own files, each overriding the next.
 
+mod carrier;
+
 use crate::hook::Argv;
 use crate::ioto::{DeviceFile, IotoError, IotoFile};
 use serde_json::{Map, Value};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use carrier::{
+    Carrier, Credential, KEEP_ALIVE, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, LIFETIME, LIFETIME_MAX, LIFETIME_MIN,
+    Lwm2m, Lwm2mCredential,
+};
 
 /// Version reported where neither a slot nor a file nor an option knows one: below every release.
 pub const VERSION_UNKNOWN: &str = "0.0.0";
@@ -23,15 +30,6 @@ pub const SCRIPT_TIME: Duration = Duration::from_secs(30 * 60);
 pub const SILENCE_TIME: Duration = Duration::from_secs(30);
 /// Bytes between two checkpoints of a download, in KiB: 4 MiB, some seconds of a slow link.
 pub const CHECKPOINT_KIB: u64 = 4096;
-/// Shortest token that can be one, in characters, to notice an empty file.
-const TOKEN_CHARS_MIN: usize = 8;
-/// Longest silence on an MQTT connection before the agent sends a ping. Address translators of mobile networks forget a
-/// connection after five minutes, some after less.
-pub const KEEP_ALIVE: Duration = Duration::from_secs(4 * 60);
-/// Shortest keep-alive: below it, pings are the traffic.
-pub const KEEP_ALIVE_MIN: Duration = Duration::from_secs(5);
-/// Longest keep-alive: what brokers in the field allow.
-pub const KEEP_ALIVE_MAX: Duration = Duration::from_secs(1200);
 
 /// A duration as people write it: `90s`, `15m`, `2h 30m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
@@ -86,6 +84,8 @@ pub enum TransportName {
     Http,
     /// A connection that stays open, over MQTT 3.1.1.
     Mqtt,
+    /// A registration at an LwM2M server, over CoAP and DTLS.
+    Lwm2m,
 }
 
 /// Which of the server's contracts the agent speaks over MQTT.
@@ -119,8 +119,8 @@ macro_rules! options {
 }
 
 options! {
-    /// The server's device address, https://host:port; with --transport mqtt, mqtts://host:port (http:// and mqtt://
-    /// only in a lab)
+    /// The server's device address, https://host:port; with --transport mqtt, mqtts://host:port; with --transport lwm2m,
+    /// coaps://host:port (http://, mqtt:// and coap:// only in a lab)
     #[arg(long, value_name = "URL")]
     server: String,
     /// How to reach the server [default: http]
@@ -132,12 +132,24 @@ options! {
     /// Over MQTT: longest silence before a ping, 5s to 20m [default: 4m]
     #[arg(long, value_name = "SPAN")]
     keep_alive: Span,
-    /// Over MQTT: this device's certificate, as PEM, instead of a token
+    /// Over MQTT and LwM2M: this device's certificate, as PEM, instead of a token or a key
     #[arg(long, value_name = "FILE")]
     cert: PathBuf,
     /// The certificate's private key, as PEM
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// Over LwM2M: the name that the pre-shared key goes by
+    #[arg(long, value_name = "TEXT")]
+    psk_identity: String,
+    /// Over LwM2M: a file with the pre-shared key, in hex
+    #[arg(long, value_name = "FILE")]
+    psk_key_file: PathBuf,
+    /// Over LwM2M: how long a registration lives without an update [default: 5m]
+    #[arg(long, value_name = "SPAN")]
+    lifetime: Span,
+    /// Over LwM2M: the device sleeps between its messages (queue mode) [default: false]
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
+    queue_mode: bool,
     /// Certificates to trust, as PEM; without it those of the public web
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,
@@ -244,39 +256,6 @@ pub enum ConfigError {
     Conflict(&'static str),
 }
 
-/// What proves to the server that this is the device.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Credential {
-    /// A token.
-    Token(String),
-    /// A certificate.
-    Certificate {
-        /// The chain, the device's own certificate first.
-        cert: PathBuf,
-        /// The private key.
-        key: PathBuf,
-    },
-}
-
-/// How the agent reaches the server, and by which credential.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Carrier {
-    /// By check-ins over HTTP.
-    Http {
-        /// The device's token.
-        token: String,
-    },
-    /// By a connection that stays open.
-    Mqtt {
-        /// What is spoken.
-        flow: MqttFlow,
-        /// What proves who speaks.
-        credential: Credential,
-        /// Longest silence before a ping.
-        keep_alive: Duration,
-    },
-}
-
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -350,6 +329,11 @@ impl Options {
         let device = self.device.as_deref().map(DeviceFile::read).transpose()?.unwrap_or_default();
         let ioto = self.ioto.as_deref().map(IotoFile::read).transpose()?.unwrap_or_default();
         let carrier = self.carrier()?;
+        if carrier.brings_packages() && self.slots.is_none() {
+            return Err(ConfigError::Conflict(
+                "--transport lwm2m needs --slots: which version an image is shows only in its slot",
+            ));
+        }
         if self.slots.is_some() && self.script.is_some() {
             return Err(ConfigError::Conflict(
                 "--slots and --script exclude each other: one of them installs",
@@ -404,46 +388,5 @@ impl Options {
             silence_time: self.silence_time.map_or(SILENCE_TIME, |span| span.0),
             checkpoint_bytes: self.checkpoint_kib.unwrap_or(CHECKPOINT_KIB).max(1).saturating_mul(1024),
         })
-    }
-
-    fn carrier(&self) -> Result<Carrier, ConfigError> {
-        const HELP: &str = "give --token-file FILE, --token, or the environment variable UPDRAFT_TOKEN";
-        let missing = |what| ConfigError::Missing(what, HELP);
-        let keep_alive = self.keep_alive.map_or(KEEP_ALIVE, |span| span.0);
-        let is_mqtt_set = self.mqtt_flow.is_some() || self.keep_alive.is_some();
-        match self.transport.unwrap_or_default() {
-            TransportName::Http if is_mqtt_set || self.cert.is_some() || self.key.is_some() => Err(
-                ConfigError::Conflict("--mqtt-flow, --keep-alive, --cert and --key are for --transport mqtt"),
-            ),
-            TransportName::Http => Ok(Carrier::Http { token: self.token()?.ok_or(missing("the token"))? }),
-            TransportName::Mqtt if !(KEEP_ALIVE_MIN..=KEEP_ALIVE_MAX).contains(&keep_alive) => {
-                Err(ConfigError::Conflict("--keep-alive is 5s to 20m"))
-            }
-            TransportName::Mqtt => {
-                let credential = match (self.cert.clone(), self.key.clone()) {
-                    (Some(cert), Some(key)) => Credential::Certificate { cert, key },
-                    (None, None) => {
-                        Credential::Token(self.token()?.ok_or(missing("the token or the certificate"))?)
-                    }
-                    (Some(_), None) | (None, Some(_)) => {
-                        return Err(ConfigError::Conflict("--cert and --key go together"));
-                    }
-                };
-                Ok(Carrier::Mqtt { flow: self.mqtt_flow.unwrap_or_default(), credential, keep_alive })
-            }
-        }
-    }
-
-    fn token(&self) -> Result<Option<String>, ConfigError> {
-        const HELP: &str = "it has at least 8 characters, none of them blank";
-        let token = match (&self.token_file, &self.token) {
-            (Some(path), _) => std::fs::read_to_string(path)
-                .map_err(|source| ConfigError::Read { path: path.clone(), source })?,
-            (None, Some(token)) => token.clone(),
-            (None, None) => return Ok(None),
-        };
-        let token = token.trim().to_owned();
-        let is_token = token.len() >= TOKEN_CHARS_MIN && token.bytes().all(|byte| byte.is_ascii_graphic());
-        if is_token { Ok(Some(token)) } else { Err(ConfigError::Missing("a usable token", HELP)) }
     }
 }

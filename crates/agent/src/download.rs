@@ -35,7 +35,8 @@ impl Download {
     }
 
     /// Gives up the fetch that runs: its parts count no more.
-    pub(crate) fn stop(&mut self) {
+    pub(crate) fn stop(&mut self, shared: &mut Shared) {
+        shared.transport.stop_fetch();
         self.number += 1;
         self.is_fetching = false;
         self.retry_at = None;
@@ -52,7 +53,7 @@ impl Download {
     }
 
     /// Begins to fetch what the session wants, unless a fetch runs.
-    pub(crate) fn begin<S: Storage>(&mut self, shared: &Shared, session: &Session<S>) {
+    pub(crate) fn begin<S: Storage>(&mut self, shared: &mut Shared, session: &Session<S>) {
         self.retry_at = None;
         let Some(wanted) = session.wanted() else { return };
         if self.is_fetching {
@@ -61,6 +62,9 @@ impl Download {
         self.number += 1;
         self.is_fetching = true;
         let number = self.number;
+        if shared.transport.fetch(number, &wanted) {
+            return;
+        }
         let (client, inputs, plain) = (shared.client.clone(), shared.inputs.clone(), shared.is_plain);
         thread::spawn(move || {
             fetch(&client, &wanted, plain, |part| inputs.send(Input::Fetch(number, part)).is_ok());
@@ -95,7 +99,7 @@ impl Download {
             }
             FetchPart::Ended(Ok(())) => {
                 self.is_fetching = false;
-                Ok(Vec::new())
+                session.handle_fetch_ended()
             }
             FetchPart::Ended(Err(error)) => {
                 self.is_fetching = false;
@@ -116,6 +120,10 @@ impl Download {
         let detail = match error {
             FetchError::Fatal(reason, detail) => return session.handle(Event::Failed(reason, detail)),
             FetchError::Retry(detail) => detail,
+            // Nobody will give another one.
+            FetchError::LinkRefused(detail) if shared.config.carrier.brings_packages() => {
+                return session.handle(Event::Failed(Reason::InvalidUri, detail));
+            }
             FetchError::LinkRefused(detail) => {
                 self.is_refused = true;
                 effects.push(Effect::CheckIn);

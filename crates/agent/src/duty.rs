@@ -73,6 +73,7 @@ impl<'a> Duty<'a> {
             terms: Terms {
                 product: config.product.clone(),
                 plain_links: shared.is_plain,
+                takes_packages: config.carrier.brings_packages(),
                 artifacts_max: if config.slots.is_some() { ARTIFACTS_MAX } else { 1 },
             },
             trial_boots_max: config.trial_boots,
@@ -179,7 +180,12 @@ impl<'a> Duty<'a> {
             Input::Confirm => self.tell(Event::Healthy)?,
             Input::CheckIn => self.check_in_soon(Duration::ZERO),
             // What was hinted is looked at with all else that is due.
-            Input::Hint => {}
+            Input::Hint => self.apply_at = self.apply_at.map(|_| Instant::now()),
+            Input::Note(note) => self.shared.note(note),
+            Input::Reboot => {
+                self.shared.note("the server asks for a restart");
+                self.end = Some(DutyEnd::Restart);
+            }
             Input::Running(version) => self.tell(Event::Running(version))?,
             Input::Stop => self.end = Some(DutyEnd::Stop),
         }
@@ -194,7 +200,7 @@ impl<'a> Duty<'a> {
         let now = Instant::now();
         match effect {
             Effect::Fetch => self.download.begin(self.shared, &self.session),
-            Effect::StopFetch => self.download.stop(),
+            Effect::StopFetch => self.download.stop(self.shared),
             Effect::AwaitApply => self.apply_at = Some(now),
             Effect::Apply(path) => self.apply(path),
             Effect::Probe => self.trial = Some(Trial::new(now, self.shared.config.trial_time)),
@@ -224,10 +230,16 @@ impl<'a> Duty<'a> {
 
     fn apply_if_open(&mut self, now: Instant) -> Result<(), DutyError> {
         let until = self.ioto.apply.map_or(Some(Duration::ZERO), |apply| apply.until_open(&Zoned::now()));
-        if until == Some(Duration::ZERO) {
+        let is_open = until == Some(Duration::ZERO);
+        let Some(assignment) = self.session.updater().ledger().phase.assignment() else {
+            self.apply_at = None;
+            return Ok(());
+        };
+        if self.shared.transport.may_apply(is_open, &assignment.job, &assignment.manifest) {
             self.apply_at = None;
             self.tell(Event::ApplyNow)
         } else {
+            let until = until.filter(|until| !until.is_zero());
             self.apply_at = Some(now + until.map_or(WINDOW_EVERY, |until| until.min(WINDOW_EVERY)));
             Ok(())
         }

@@ -95,6 +95,8 @@ pub enum Meaning {
         offset: u64,
         /// The strong entity tag, if there is one.
         etag: Option<String>,
+        /// How many bytes the whole has.
+        size: u64,
     },
     /// Ask there instead.
     Moved(String),
@@ -134,11 +136,18 @@ pub fn judge(wanted: &Wanted, head: &Head) -> Result<Meaning, FetchError> {
 }
 
 fn judge_whole(wanted: &Wanted, head: &Head) -> Result<Meaning, FetchError> {
-    if let Some(length) = head.content_length.filter(|length| *length != wanted.size) {
-        let detail = format!("the server has {length} bytes, announced were {}", wanted.size);
-        return Err(FetchError::Fatal(Reason::IntegrityCheckFailed, detail));
-    }
-    Ok(Meaning::Serves { offset: 0, etag: strong(head.etag.as_deref()) })
+    let size = match (wanted.size, head.content_length) {
+        (Some(size), Some(length)) if length != size => {
+            let detail = format!("the server has {length} bytes, announced were {size}");
+            return Err(FetchError::Fatal(Reason::IntegrityCheckFailed, detail));
+        }
+        (Some(size), _) | (None, Some(size)) => size,
+        // Nobody could tell the end from a break.
+        (None, None) => {
+            return Err(FetchError::Fatal(Reason::InvalidUri, "the server does not say the length".into()));
+        }
+    };
+    Ok(Meaning::Serves { offset: 0, etag: strong(head.etag.as_deref()), size })
 }
 
 fn judge_part(wanted: &Wanted, head: &Head) -> Result<Meaning, FetchError> {
@@ -149,21 +158,24 @@ fn judge_part(wanted: &Wanted, head: &Head) -> Result<Meaning, FetchError> {
     let Some(range) = range else {
         return Err(FetchError::Anew("a part (206) without a usable content-range".into()));
     };
-    if range.size.is_some_and(|size| size != wanted.size) {
-        let detail = format!("the server has another size than the {} bytes announced", wanted.size);
+    let Some(size) = wanted.size.or(range.size) else {
+        return Err(FetchError::Anew("a part (206) of an unknown whole".into()));
+    };
+    if range.size.is_some_and(|said| said != size) {
+        let detail = format!("the server has another size than the {size} bytes announced");
         return Err(FetchError::Fatal(Reason::IntegrityCheckFailed, detail));
     }
-    if range.first != wanted.offset || range.last + 1 != wanted.size {
+    if range.first != wanted.offset || range.last + 1 != size {
         return Err(FetchError::Anew("another part than asked for".into()));
     }
-    if head.content_length.is_some_and(|length| length != wanted.size - wanted.offset) {
+    if head.content_length.is_some_and(|length| length != size - wanted.offset) {
         return Err(FetchError::Anew("content-length and content-range disagree".into()));
     }
     let etag = strong(head.etag.as_deref());
     if etag.is_some() && etag != wanted.etag {
         return Err(FetchError::Anew("the entity tag has changed".into()));
     }
-    Ok(Meaning::Serves { offset: wanted.offset, etag: wanted.etag.clone() })
+    Ok(Meaning::Serves { offset: wanted.offset, etag: wanted.etag.clone(), size })
 }
 
 /// A strong entity tag; a weak one does not say that bytes are the same.
@@ -201,9 +213,9 @@ pub fn fetch(
     plain_links: bool,
     mut give: impl FnMut(FetchPart) -> bool,
 ) {
-    let result = open(client, wanted, plain_links).and_then(|(response, offset, etag)| {
+    let result = open(client, wanted, plain_links).and_then(|(response, offset, etag, size)| {
         if give(FetchPart::Begun { offset, etag }) {
-            read(response, wanted.size - offset, &mut give)
+            read(response, size - offset, &mut give)
         } else {
             Ok(())
         }
@@ -211,7 +223,7 @@ pub fn fetch(
     give(FetchPart::Ended(result));
 }
 
-type Opened = (Response<Body>, u64, Option<String>);
+type Opened = (Response<Body>, u64, Option<String>, u64);
 
 fn open(client: &ureq::Agent, wanted: &Wanted, plain_links: bool) -> Result<Opened, FetchError> {
     let refused = |error: LinkError| FetchError::Fatal(error.reason(), error.to_string());
@@ -223,7 +235,7 @@ fn open(client: &ureq::Agent, wanted: &Wanted, plain_links: bool) -> Result<Open
         }
         let response = request.call().map_err(|error| FetchError::Retry(error.to_string()))?;
         match judge(wanted, &Head::of(&response))? {
-            Meaning::Serves { offset, etag } => return Ok((response, offset, etag)),
+            Meaning::Serves { offset, etag, size } => return Ok((response, offset, etag, size)),
             Meaning::Moved(location) => {
                 uri = check_link(&absolute(&uri, &location), plain_links).map_err(refused)?;
             }
@@ -310,7 +322,12 @@ mod tests {
     use super::*;
 
     fn wanted(offset: u64, etag: Option<&str>) -> Wanted {
-        Wanted { link: "https://ota.example/i".into(), size: 100, offset, etag: etag.map(str::to_owned) }
+        Wanted {
+            link: "https://ota.example/i".into(),
+            size: Some(100),
+            offset,
+            etag: etag.map(str::to_owned),
+        }
     }
 
     fn part(range: &str, length: u64, etag: &str) -> Head {
@@ -327,7 +344,7 @@ mod tests {
     fn only_the_part_that_was_asked_for_is_gone_on_with() {
         let wanted = wanted(40, Some("\"1\""));
         let good = judge(&wanted, &part("bytes 40-99/100", 60, "\"1\""));
-        assert_eq!(good, Ok(Meaning::Serves { offset: 40, etag: Some("\"1\"".into()) }));
+        assert_eq!(good, Ok(Meaning::Serves { offset: 40, etag: Some("\"1\"".into()), size: 100 }));
         for head in [
             part("bytes 41-99/100", 59, "\"1\""),
             part("bytes 40-98/100", 59, "\"1\""),

@@ -86,7 +86,8 @@ impl FileSlots {
     ) -> Result<(), SlotError> {
         let writing = self.record(slot).filter(|record| record.state == SlotState::Writing).cloned();
         let record = writing.ok_or(SlotError::OutOfOrder { slot })?;
-        self.put(storage, slot, SlotRecord { manifest: Some(manifest), ..record })
+        let version = manifest.version.clone();
+        self.put(storage, slot, SlotRecord { version, manifest: Some(manifest), ..record })
     }
 
     fn adopt_factory_slot(&mut self, storage: &mut dyn Storage, version: &str) -> Result<(), SlotError> {

@@ -35,6 +35,18 @@ pub enum ClientError {
     /// The agent was built without its `mqtt` feature.
     #[error("this agent was built without MQTT")]
     NoMqtt,
+    /// The agent was built without its `lwm2m` feature.
+    #[error("this agent was built without LwM2M")]
+    NoLwm2m,
+    /// The server's address for LwM2M is of no use.
+    #[error("the server's address {url:?} is not valid: it is coaps://host[:port], or coap:// in a lab")]
+    CoapAddress {
+        /// The address.
+        url: String,
+    },
+    /// What the session with the server is made of is of no use.
+    #[error("cannot use the credential for DTLS: {0}")]
+    Dtls(String),
     /// The server's address for MQTT is of no use.
     #[error("the server's address {url:?} is not valid: it is mqtts://host[:port], or mqtt:// in a lab")]
     Address {

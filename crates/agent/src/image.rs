@@ -2,6 +2,7 @@
 //! announced, and read back at the end.
 
 use crate::ledger::Position;
+use crate::package::PACKAGE_BYTES_MAX;
 use crate::storage::{FileKind, Storage};
 use sha2::{Digest, Sha256};
 use std::io;
@@ -19,7 +20,7 @@ pub struct ImageFile {
     pub path: PathBuf,
     /// Its announced size, in bytes.
     pub size: u64,
-    /// Its announced SHA-256, in lower-case hex.
+    /// Its announced SHA-256, in lower-case hex; empty for a package, of which nothing is announced.
     pub sha256: String,
 }
 
@@ -112,6 +113,17 @@ impl Image {
 }
 
 impl ImageFile {
+    /// Whether neither size nor digest is announced.
+    #[must_use]
+    pub fn is_package(&self) -> bool {
+        self.sha256.is_empty()
+    }
+
+    /// The most bytes that are taken.
+    fn bytes_max(&self) -> u64 {
+        if self.is_package() { PACKAGE_BYTES_MAX } else { self.size }
+    }
+
     fn failed(&self, operation: &'static str, source: io::Error) -> ImageError {
         ImageError::File { operation, path: self.path.clone(), source }
     }
@@ -194,8 +206,8 @@ impl Intake {
             let path = image.files.first().map(|file| file.path.clone()).unwrap_or_default();
             return Err(ImageError::Length { path, expected: 0, found: 0 });
         };
-        if position.offset > file.size {
-            return Err(ImageError::TooLong { announced: file.size });
+        if position.offset > file.bytes_max() {
+            return Err(ImageError::TooLong { announced: file.bytes_max() });
         }
         let hash = file.hash_prefix(storage, position.offset)?;
         let safe = position.offset;
@@ -254,16 +266,17 @@ impl Intake {
     /// # Errors
     /// [`ImageError`]; the artifact then has to begin anew, unless it is [`ImageError::File`].
     pub fn take(&mut self, storage: &mut dyn Storage, bytes: &[u8]) -> Result<Taken, ImageError> {
-        let announced = self.file().size;
+        let announced = self.file().bytes_max();
         if bytes.len() as u64 > announced - self.position.offset {
             return Err(ImageError::TooLong { announced });
         }
         let offset = self.position.offset;
         let file = self.file();
+        let is_package = file.is_package();
         storage.write_at(&file.path, offset, bytes).map_err(|source| file.failed("write", source))?;
         self.hash.update(bytes);
         self.position.offset += bytes.len() as u64;
-        if self.position.offset == announced {
+        if self.position.offset == announced && !is_package {
             return self.finish_artifact(storage);
         }
         Ok(if self.position.offset - self.safe >= self.checkpoint_bytes {
@@ -284,6 +297,27 @@ impl Intake {
         self.safe = 0;
         self.create_file(storage)?;
         Ok(Taken::ArtifactDone)
+    }
+
+    /// A package is whole: makes it safe, and says its size and digest.
+    ///
+    /// # Errors
+    /// [`ImageError::File`].
+    pub fn seal(&mut self, storage: &mut dyn Storage) -> Result<(u64, String), ImageError> {
+        self.make_safe(storage)?;
+        Ok((self.position.offset, hex::encode(self.hash.clone().finalize())))
+    }
+
+    /// Whether it is a package that is being written.
+    #[must_use]
+    pub fn is_package(&self) -> bool {
+        self.file().is_package()
+    }
+
+    /// Where the current artifact is written.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.file().path
     }
 
     /// Makes what is written safe, and says how far that is.

@@ -18,9 +18,12 @@ pub mod http;
 pub mod image;
 pub mod ioto;
 pub mod ledger;
+#[cfg(feature = "lwm2m")]
+mod lwm2m;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 pub mod pace;
+pub mod package;
 pub mod record;
 pub mod session;
 pub mod slots;

@@ -92,8 +92,8 @@ pub enum SessionError {
 pub struct Wanted {
     /// From where.
     pub link: String,
-    /// The artifact's announced size, in bytes.
-    pub size: u64,
+    /// The artifact's announced size, in bytes; none of a package.
+    pub size: Option<u64>,
     /// The first byte wanted.
     pub offset: u64,
     /// The entity tag of the bytes before it.
@@ -201,7 +201,7 @@ impl<S: Storage> Session<S> {
     /// Percent of the download that is written, while one runs.
     #[must_use]
     pub fn progress(&self) -> Option<u8> {
-        self.intake.as_ref().map(Intake::percent)
+        self.intake.as_ref().filter(|intake| !intake.is_package()).map(Intake::percent)
     }
 
     /// What to fetch, while something is to be fetched.
@@ -212,7 +212,7 @@ impl<S: Storage> Session<S> {
         let position = intake.position();
         Some(Wanted {
             link: assignment.links.get(position.artifact)?.clone(),
-            size: intake.artifact_size(),
+            size: Some(intake.artifact_size()).filter(|_| !intake.is_package()),
             offset: position.offset,
             etag: position.etag.clone(),
         })
@@ -277,6 +277,14 @@ impl<S: Storage> Session<S> {
         }
     }
 
+    /// The source has given all it has. What is announced ends by its size; a package ends here.
+    ///
+    /// # Errors
+    /// [`SessionError`] as [`Self::handle`].
+    pub fn handle_fetch_ended(&mut self) -> Result<Vec<Effect>, SessionError> {
+        if self.intake.as_ref().is_some_and(Intake::is_package) { self.seal() } else { Ok(Vec::new()) }
+    }
+
     /// The server no longer has what the bytes so far belong to: the artifact begins anew.
     ///
     /// # Errors
@@ -318,6 +326,7 @@ impl<S: Storage> Session<S> {
                     effects.push(Effect::StopFetch);
                 }
                 Action::Discard => effects.extend(self.discard()),
+                Action::Describe => effects.extend(self.describe()?),
                 Action::Verify => effects.extend(self.verify()?),
                 Action::AwaitApply => effects.push(Effect::AwaitApply),
                 Action::Activate => effects.extend(self.activate()?),

@@ -2,14 +2,16 @@
 
 use crate::boot::{BootControl, FallBack};
 use crate::file_slots::FileSlots;
-use crate::image::{Image, Intake};
+use crate::image::{Image, ImageError, Intake};
 use crate::ledger::{Phase, Position};
+use crate::package;
 use crate::record;
 use crate::session::{Effect, Session, SessionError, UPDATE_NAME, sentence};
 use crate::slots::{Intent, SlotError, SlotName, Slots};
 use crate::storage::Storage;
 use crate::updater::Event;
 use updraft_wire::Reason;
+use updraft_wire::manifest::is_lower_hex;
 
 /// Room left free beside an image, in bytes: the records, each twice while it is replaced.
 const ROOM_RESERVED_BYTES: u64 = 4 * record::RECORD_BYTES_MAX;
@@ -96,7 +98,10 @@ impl<S: Storage> Session<S> {
                 Position::default()
             }
         };
-        let is_whole = image.files.get(position.artifact).is_some_and(|file| file.size == position.offset);
+        let is_whole = image
+            .files
+            .get(position.artifact)
+            .is_some_and(|file| file.size == position.offset && !file.is_package());
         if is_whole && position.artifact + 1 == image.files.len() {
             return self.handle(Event::Fetched);
         }
@@ -130,6 +135,46 @@ impl<S: Storage> Session<S> {
             }
         };
         result.err().map(|error| Effect::Note(sentence(&error))).into_iter().collect()
+    }
+
+    /// A package is whole: what it is, is taken down in the slot's record and in the ledger.
+    pub(crate) fn seal(&mut self) -> Result<Vec<Effect>, SessionError> {
+        let Some(intake) = &mut self.intake else { return Ok(Vec::new()) };
+        let (size, sha256) = match intake.seal(&mut self.storage) {
+            Ok(sealed) => sealed,
+            Err(error) => return self.handle_image_error(&error),
+        };
+        // Updraft's entity tags are digests: one that is, is what was announced.
+        let etag = intake.position().etag.as_deref().map(|etag| etag.trim_matches('"').to_owned());
+        if let Some(announced) = etag.filter(|etag| is_lower_hex(etag, 64) && *etag != sha256) {
+            return self.handle_image_error(&ImageError::Digest { announced, found: sha256 });
+        }
+        if size == 0 {
+            return self.handle(Event::Failed(Reason::IntegrityCheckFailed, "the image is empty".into()));
+        }
+        let path = intake.path().to_owned();
+        let label = match package::label(&mut self.storage, &path, size, &sha256) {
+            Ok(label) => label,
+            Err(source) => {
+                return self.handle_image_error(&ImageError::File { operation: "read", path, source });
+            }
+        };
+        let own = &self.settings.terms.product;
+        if let Some(other) = label.product.as_ref().filter(|product| *product != own) {
+            let detail = format!("the image is for product {other:?}, this device is {own:?}");
+            return self.handle(Event::Failed(Reason::UnsupportedPackage, detail));
+        }
+        self.handle(Event::Sealed { version: label.version, size, sha256 })
+    }
+
+    /// Writes the manifest of the assignment in work to the record of the slot that is being written.
+    pub(crate) fn describe(&mut self) -> Result<Vec<Effect>, SessionError> {
+        let ledger = self.updater.ledger();
+        if let (Some(slots), Some(assignment)) = (&mut self.slots, ledger.phase.assignment()) {
+            let slot = target(slots);
+            slots.describe(&mut self.storage, slot, assignment.manifest.clone())?;
+        }
+        Ok(Vec::new())
     }
 
     pub(crate) fn verify(&mut self) -> Result<Vec<Effect>, SessionError> {

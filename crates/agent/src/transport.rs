@@ -4,9 +4,10 @@ use crate::agent::Input;
 use crate::check_in::Http;
 use crate::config::{Carrier, Config};
 use crate::http::{ClientError, Server};
+use crate::session::Wanted;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
-use updraft_wire::{CheckIn, CheckInAnswer};
+use updraft_wire::{CheckIn, CheckInAnswer, JobId, Manifest};
 
 /// Carries words to the server.
 pub(crate) trait Transport: Send {
@@ -18,6 +19,22 @@ pub(crate) trait Transport: Send {
 
     /// Whether the server has hinted since the last time that a check-in is worth while.
     fn take_hint(&mut self) -> bool;
+
+    /// Whether the verified update may be applied now; `is_open` says what the device's own apply window says.
+    fn may_apply(&mut self, is_open: bool, job: &JobId, manifest: &Manifest) -> bool {
+        let _ = (job, manifest);
+        is_open
+    }
+
+    /// Fetches a link that is the transport's own: its parts come as inputs with this number. `false` for links that anybody
+    /// may fetch.
+    fn fetch(&mut self, number: u64, wanted: &Wanted) -> bool {
+        let _ = (number, wanted);
+        false
+    }
+
+    /// The fetch with this number is given up.
+    fn stop_fetch(&mut self) {}
 }
 
 /// Why a check-in brought no answer.
@@ -71,14 +88,22 @@ pub(crate) fn open(
             let is_plain = server.is_plain;
             Ok((Box::new(Http { client, server, token }), is_plain))
         }
+        Carrier::Lwm2m(settings) => open_lwm2m(config, settings, inputs),
         Carrier::Mqtt { flow, credential, keep_alive } => {
             open_mqtt(config, *flow, credential, *keep_alive, inputs)
         }
     }
 }
 
+#[cfg(feature = "lwm2m")]
+use crate::lwm2m::open as open_lwm2m;
 #[cfg(feature = "mqtt")]
 use crate::mqtt::open as open_mqtt;
+
+#[cfg(not(feature = "lwm2m"))]
+fn open_lwm2m(_: &Config, _: &crate::config::Lwm2m, _: &SyncSender<Input>) -> Result<Opened, ClientError> {
+    Err(ClientError::NoLwm2m)
+}
 
 #[cfg(not(feature = "mqtt"))]
 fn open_mqtt(

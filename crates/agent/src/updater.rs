@@ -7,6 +7,7 @@
 use crate::assignment::{Judgement, Terms};
 use crate::boot::FallBack;
 use crate::ledger::{Ledger, Phase, Position};
+use crate::package::is_package;
 use crate::start::Start;
 use updraft_wire::check_in::DETAIL_BYTES_MAX;
 use updraft_wire::{Assignment, CheckInAnswer, JobId, Reason, UpdateState, UpdateStatus};
@@ -26,6 +27,15 @@ pub enum Event {
     Safe(Position),
     /// The whole image is fetched and safe.
     Fetched,
+    /// A package is fetched and safe: what it is.
+    Sealed {
+        /// Its version.
+        version: String,
+        /// Its size, in bytes.
+        size: u64,
+        /// Its SHA-256, in lower-case hex.
+        sha256: String,
+    },
     /// The image read back is right.
     Verified,
     /// The image read back is wrong.
@@ -61,6 +71,8 @@ pub enum Action {
     StopFetch,
     /// Give up what was written to the target.
     Discard,
+    /// Write the manifest, as it is by now, to the target's record.
+    Describe,
     /// Read the target back, and mark it ready if it is right.
     Verify,
     /// Wait until the update may be applied, then say [`Event::ApplyNow`].
@@ -182,6 +194,7 @@ impl Updater {
             Event::Claimed => Vec::new(),
             Event::Safe(position) => self.handle_safe(position),
             Event::Fetched => self.handle_fetched(),
+            Event::Sealed { version, size, sha256 } => self.handle_sealed(version, size, sha256),
             Event::Verified => self.handle_verified(),
             Event::VerifyFailed(detail) => self.handle_verify_failed(detail),
             Event::ApplyNow => self.handle_apply_now(),
@@ -226,7 +239,7 @@ impl Updater {
     fn handle_assignment(&mut self, assignment: Assignment) -> Vec<Action> {
         if let Phase::Downloading { assignment: current, .. } = &mut self.ledger.phase
             && current.job == assignment.job
-            && current.manifest == assignment.manifest
+            && (current.manifest == assignment.manifest || is_package(&assignment.manifest))
         {
             // Links expire; each answer brings fresh ones.
             current.links = assignment.links;
@@ -276,6 +289,24 @@ impl Updater {
         match &self.ledger.phase {
             Phase::Downloading { .. } => vec![Action::Verify],
             Phase::Idle | Phase::Staged { .. } | Phase::Trial { .. } | Phase::Applying { .. } => Vec::new(),
+        }
+    }
+
+    fn handle_sealed(&mut self, version: String, size: u64, sha256: String) -> Vec<Action> {
+        match &mut self.ledger.phase {
+            Phase::Downloading { assignment, .. } if is_package(&assignment.manifest) => {
+                assignment.manifest.version = version;
+                for artifact in &mut assignment.manifest.artifacts {
+                    (artifact.size, artifact.sha256) = (size, sha256.clone());
+                }
+                // Cut off between the two, the records differ, and the package is fetched anew.
+                vec![Action::Save, Action::Describe, Action::Verify]
+            }
+            Phase::Idle
+            | Phase::Downloading { .. }
+            | Phase::Staged { .. }
+            | Phase::Trial { .. }
+            | Phase::Applying { .. } => Vec::new(),
         }
     }
 

@@ -7,6 +7,10 @@ mod broker;
 mod device;
 mod flow;
 mod kill;
+#[cfg(feature = "lwm2m")]
+mod lwm2m;
+#[cfg(feature = "lwm2m")]
+mod lwm2m_server;
 #[cfg(feature = "mqtt")]
 mod mqtt;
 #[cfg(feature = "mqtt")]

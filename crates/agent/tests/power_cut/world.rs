@@ -275,7 +275,7 @@ fn settings() -> Settings {
         slots: Some("/slots".into()),
         version: OLD.into(),
         boot_id: None,
-        terms: Terms { product: "p".into(), plain_links: false, artifacts_max: 16 },
+        terms: Terms { product: "p".into(), plain_links: false, artifacts_max: 16, takes_packages: false },
         trial_boots_max: 3,
         checkpoint_bytes: CHECKPOINT_BYTES,
     }

@@ -1,0 +1,198 @@
+//! Updates over LwM2M: sent, and fetched by CoAP and HTTP; as they should go, and as they should not.
+
+use crate::device::{Device, FACTORY};
+use crate::lwm2m_server::Server;
+use crate::stub::{PRODUCT, Stub, image, serve};
+use updraft_lwm2m::coap::{Code, Method, Request};
+
+const LWM2M: [&str; 2] = ["--transport", "lwm2m"];
+const HEALTHY: [&str; 2] = ["--health-cmd", "/bin/true"];
+const SICK: [&str; 6] = ["--health-cmd", "/bin/false", "--health-every", "100ms", "--trial-time", "300ms"];
+
+/// An image that says in its last line what it is.
+fn labelled(bytes: usize, product: &str, version: &str) -> Vec<u8> {
+    let mut image = image(bytes);
+    image.extend(format!("\n{product} {version}\n").into_bytes());
+    image
+}
+
+fn with<'a>(parts: &[&[&'a str]]) -> Vec<&'a str> {
+    parts.concat()
+}
+
+/// A device that runs and is registered.
+fn registered(more: &[&str]) -> (Server, Device, crate::device::Running) {
+    let (mut server, device) = (Server::start(), Device::new());
+    let agent = device.run_at(&server.url(), &with(&[&LWM2M, more]));
+    server.registered(1);
+    (server, device, agent)
+}
+
+#[test]
+fn a_package_that_is_sent_goes_the_whole_way() {
+    let (mut server, device, _agent) = registered(&HEALTHY);
+    assert_eq!((server.read("/3/0/3"), server.read("/5/0/3")), (FACTORY.into(), "0".into()));
+    let bytes = labelled(200_000, PRODUCT, "1.1.0");
+    assert_eq!(server.push(&bytes), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.read("/5/0/7"), "1.1.0");
+    assert_eq!(device.active_version(), FACTORY, "nothing is applied before the server says so");
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(server.read("/3/0/3"), "1.1.0");
+    assert!(server.registrations >= 2, "after its restart the device registers anew");
+    assert_eq!(device.current_image(), Some(bytes));
+    device.assert_startable();
+}
+
+#[test]
+fn a_package_is_fetched_on_the_servers_own_session() {
+    let (mut server, device, _agent) = registered(&HEALTHY);
+    let bytes = labelled(100_000, PRODUCT, "1.1.0");
+    server.file = (bytes.clone(), vec![1, 2]);
+    let link = format!("{}/f", server.url());
+    assert_eq!(server.write("/5/0/1", &link), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.read("/5/0/1"), link);
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(device.current_image(), Some(bytes));
+}
+
+#[test]
+fn a_package_is_fetched_from_another_coap_server() {
+    let (mut server, device, _agent) = registered(&HEALTHY);
+    let mut files = Server::start();
+    let bytes = labelled(50_000, PRODUCT, "1.1.0");
+    files.file = (bytes.clone(), vec![7]);
+    assert_eq!(server.write("/5/0/1", &format!("{}/f", files.url())), Code::CHANGED);
+    let last = (bytes.len() as u64 - 1) / 1024 * 1024;
+    files.until("the last block", |files| files.blocks.contains(&last).then_some(()));
+    server.until_firmware("2", "0");
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(device.current_image(), Some(bytes));
+}
+
+#[test]
+fn a_package_is_fetched_by_http() {
+    let (mut server, device, _agent) = registered(&HEALTHY);
+    let files = Stub::start();
+    let bytes = labelled(300_000, PRODUCT, "1.1.0");
+    let served = bytes.clone();
+    files.on_download(move |get| serve(&served, get));
+    assert_eq!(server.write("/5/0/1", &format!("{}/image", files.url())), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(device.current_image(), Some(bytes));
+}
+
+#[test]
+fn a_version_that_does_not_become_healthy_ends_as_update_failed_on_the_old_one() {
+    let (mut server, device, _agent) = registered(&SICK);
+    assert_eq!(server.push(&labelled(5_000, PRODUCT, "1.1.0")), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "8");
+    assert_eq!((server.read("/3/0/3"), device.active_version()), (FACTORY.into(), FACTORY.into()));
+    // The next one is taken as if nothing had been.
+    assert_eq!(server.push(&labelled(5_000, PRODUCT, "1.2.0")), Code::CHANGED);
+    server.until_firmware("2", "0");
+}
+
+#[test]
+fn a_package_for_another_product_is_refused_with_its_result() {
+    let (mut server, device, _agent) = registered(&HEALTHY);
+    assert_eq!(server.push(&labelled(5_000, "toaster", "1.1.0")), Code::CHANGED);
+    server.until_firmware("0", "6");
+    device.assert_startable();
+}
+
+#[test]
+fn links_that_lead_nowhere_end_with_their_results() {
+    let (mut server, _device, _agent) = registered(&HEALTHY);
+    let files = Stub::start();
+    for (link, code, result) in [
+        (format!("{}/nothing", server.url()), Code::CHANGED, "7"),
+        (format!("{}/nothing", files.url()), Code::CHANGED, "7"),
+        ("ftp://127.0.0.1/x".to_owned(), Code::BAD_REQUEST, "9"),
+        ("no link".to_owned(), Code::BAD_REQUEST, "7"),
+    ] {
+        assert_eq!(server.write("/5/0/1", &link), code, "{link}");
+        server.until_firmware("0", result);
+    }
+}
+
+#[test]
+fn a_cancelled_package_is_thrown_away_and_the_next_one_is_taken() {
+    let (mut server, device, _agent) = registered(&HEALTHY);
+    assert_eq!(server.push(&labelled(5_000, PRODUCT, "1.1.0")), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.execute("/5/0/10"), Code::CHANGED);
+    server.until_firmware("0", "10");
+    assert_eq!(server.execute("/5/0/2"), Code::METHOD_NOT_ALLOWED);
+    let bytes = labelled(5_000, PRODUCT, "1.2.0");
+    assert_eq!(server.push(&bytes), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(device.current_image(), Some(bytes));
+}
+
+#[test]
+fn a_downloaded_package_outlives_the_agent() {
+    let (mut server, device, agent) = registered(&HEALTHY);
+    let bytes = labelled(5_000, PRODUCT, "1.1.0");
+    assert_eq!(server.push(&bytes), Code::CHANGED);
+    server.until_firmware("2", "0");
+    agent.kill();
+    let _agent = device.run_at(&server.url(), &with(&[&LWM2M, &HEALTHY]));
+    server.registered(2);
+    assert_eq!((server.read("/5/0/3"), server.read("/5/0/7")), ("2".into(), "1.1.0".into()));
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(device.current_image(), Some(bytes));
+}
+
+#[test]
+fn a_fetch_that_a_kill_cuts_off_goes_on_where_it_was_under_the_same_entity_tag() {
+    let (mut server, device, agent) = registered(&HEALTHY);
+    let bytes = labelled(300_000, PRODUCT, "1.1.0");
+    server.file = (bytes.clone(), vec![1, 2]);
+    server.blocks_max = 200;
+    assert_eq!(server.write("/5/0/1", &format!("{}/f", server.url())), Code::CHANGED);
+    server.until("most of the blocks", |server| (server.blocks.len() >= 200).then_some(()));
+    // The checkpoint that the resumed fetch begins at.
+    let ledger = device.path("state").join("ledger.rec");
+    server.until("a checkpoint", |_| {
+        std::fs::read_to_string(&ledger).ok().filter(|text| text.contains("coap:0102"))
+    });
+    agent.kill();
+    server.blocks.clear();
+    server.blocks_max = usize::MAX;
+    let _agent = device.run_at(&server.url(), &with(&[&LWM2M, &HEALTHY]));
+    server.registered(2);
+    server.until_firmware("2", "0");
+    assert!(server.blocks[0] >= 64 * 1024, "it began at {}", server.blocks[0]);
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(device.current_image(), Some(bytes));
+}
+
+#[test]
+fn an_agent_that_ends_says_goodbye() {
+    let (mut server, _device, agent) = registered(&HEALTHY);
+    let ended = std::thread::spawn(move || agent.terminate());
+    server.until("the farewell", |server| (server.farewells == 1).then_some(()));
+    assert!(ended.join().unwrap().0.success());
+}
+
+#[test]
+fn the_servers_reboot_starts_the_device_anew() {
+    let (mut server, _device, _agent) = registered(&HEALTHY);
+    assert_eq!(server.execute("/3/0/4"), Code::CHANGED);
+    server.registered(2);
+    let refused = server.ask(Request::new(Method::Get, "/0/0/5")).code;
+    assert_eq!(refused, Code::UNAUTHORIZED);
+}

@@ -1,0 +1,190 @@
+//! An LwM2M server of a few lines, for one device: it answers the registration, and asks what the test asks.
+
+use crate::stub::PATIENCE;
+use std::collections::BTreeMap;
+use std::net::{SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use updraft_lwm2m::Moment;
+use updraft_lwm2m::coap::block;
+use updraft_lwm2m::coap::option::number;
+use updraft_lwm2m::coap::{
+    BlockSize, Code, Config, Event, Exchange, Method, Peer, Request, RequestId, Response,
+};
+
+/// A server on loopback.
+pub(crate) struct Server {
+    socket: UdpSocket,
+    began: Instant,
+    peer: Option<(SocketAddr, Peer)>,
+    answers: BTreeMap<RequestId, Result<Response, String>>,
+    /// How often the device has registered.
+    pub(crate) registrations: usize,
+    /// What it said goodbye to.
+    pub(crate) farewells: usize,
+    /// A file to serve under `/f`, with its entity tag; and how many blocks were asked for.
+    pub(crate) file: (Vec<u8>, Vec<u8>),
+    pub(crate) blocks: Vec<u64>,
+    /// After so many blocks the server says nothing more about the file.
+    pub(crate) blocks_max: usize,
+    image: Vec<u8>,
+}
+
+impl Server {
+    pub(crate) fn start() -> Self {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
+        Self {
+            socket,
+            began: Instant::now(),
+            peer: None,
+            answers: BTreeMap::new(),
+            registrations: 0,
+            farewells: 0,
+            file: (Vec::new(), vec![1]),
+            blocks: Vec::new(),
+            blocks_max: usize::MAX,
+            image: Vec::new(),
+        }
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("coap://{}", self.socket.local_addr().unwrap())
+    }
+
+    fn now(&self) -> Moment {
+        Moment(u64::try_from(self.began.elapsed().as_millis()).unwrap())
+    }
+
+    /// Listens and answers until something is so.
+    pub(crate) fn until<T>(&mut self, what: &str, mut is_so: impl FnMut(&mut Self) -> Option<T>) -> T {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            self.turn();
+            if let Some(found) = is_so(self) {
+                return found;
+            }
+            assert!(Instant::now() < give_up, "waited in vain: {what}");
+        }
+    }
+
+    /// Waits for the device's `count`-th registration.
+    pub(crate) fn registered(&mut self, count: usize) {
+        self.until("the registration", |server| (server.registrations >= count).then_some(()));
+    }
+
+    /// Asks the device.
+    pub(crate) fn ask(&mut self, request: Request) -> Response {
+        let now = self.now();
+        let id = self.peer.as_mut().unwrap().1.request(now, request).unwrap();
+        self.until("an answer", |server| server.answers.remove(&id)).unwrap()
+    }
+
+    pub(crate) fn read(&mut self, path: &str) -> String {
+        let response = self.ask(Request::new(Method::Get, path));
+        assert_eq!(response.code, Code::CONTENT, "{path}");
+        String::from_utf8(response.payload).unwrap()
+    }
+
+    pub(crate) fn write(&mut self, path: &str, text: &str) -> Code {
+        self.ask(Request::new(Method::Put, path).with_payload(0, text.as_bytes().to_vec())).code
+    }
+
+    pub(crate) fn execute(&mut self, path: &str) -> Code {
+        self.ask(Request::new(Method::Post, path)).code
+    }
+
+    /// Sends a package to the end.
+    pub(crate) fn push(&mut self, image: &[u8]) -> Code {
+        self.image = image.to_vec();
+        let now = self.now();
+        let mut request = Request::new(Method::Put, "/5/0/0");
+        request.options.set_uint(number::CONTENT_FORMAT, 42);
+        let id = self.peer.as_mut().unwrap().1.push(now, request, image.len() as u64).unwrap();
+        self.until("the package's end", |server| server.answers.remove(&id)).unwrap().code
+    }
+
+    /// Waits until object 5 is in a state with a result.
+    pub(crate) fn until_firmware(&mut self, state: &str, result: &str) {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let is = (self.read("/5/0/3"), self.read("/5/0/5"));
+            if is == (state.to_owned(), result.to_owned()) {
+                return;
+            }
+            assert!(Instant::now() < give_up, "state and result are {is:?}, not {state} and {result}");
+            let wait = Instant::now() + Duration::from_millis(50);
+            while Instant::now() < wait {
+                self.turn();
+            }
+        }
+    }
+
+    fn turn(&mut self) {
+        let now = self.now();
+        let mut buffer = [0; 2048];
+        if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
+            if self.peer.as_ref().is_none_or(|(known, _)| *known != from) {
+                self.peer = Some((from, Peer::new([9; 32], Arc::new(Config::default()))));
+            }
+            self.peer.as_mut().unwrap().1.handle_datagram(now, &buffer[..length]);
+        }
+        let Some((_, peer)) = &mut self.peer else { return };
+        peer.handle_timeout(now);
+        while let Some(event) = self.peer.as_mut().and_then(|(_, peer)| peer.poll_event()) {
+            self.handle(now, event);
+        }
+        if let Some((to, peer)) = &mut self.peer {
+            while let Some(datagram) = peer.poll_transmit() {
+                self.socket.send_to(&datagram, *to).unwrap();
+            }
+        }
+    }
+
+    fn handle(&mut self, now: Moment, event: Event) {
+        match event {
+            Event::Request { exchange, request } => self.answer(now, exchange, &request),
+            Event::Response { id, response } => {
+                self.answers.insert(id, Ok(response));
+            }
+            Event::Failed { id, failure } => {
+                self.answers.insert(id, Err(failure.to_string()));
+            }
+            Event::WantBlock { id, offset, length } => {
+                let from = usize::try_from(offset).unwrap();
+                let bytes = self.image[from..from + length].to_vec();
+                self.peer.as_mut().unwrap().1.supply(now, id, &bytes).unwrap();
+            }
+            Event::Notification { .. } | Event::Unobserved { .. } | Event::Pong { .. } => {}
+        }
+    }
+
+    fn answer(&mut self, now: Moment, exchange: Exchange, request: &Request) {
+        let response = match (request.method, request.path().as_str()) {
+            (Method::Post, "/rd") => {
+                assert_eq!(request.query("ep"), Some("device-1"));
+                self.registrations += 1;
+                Response::new(Code::CREATED).with_location(&format!("/rd/{}", self.registrations))
+            }
+            (Method::Post, _) => Response::new(Code::CHANGED),
+            (Method::Delete, _) => {
+                self.farewells += 1;
+                Response::new(Code::DELETED)
+            }
+            (Method::Get, "/f") if self.blocks.len() >= self.blocks_max => return,
+            (Method::Get, "/f") => {
+                let (file, etag) = &self.file;
+                match block::serve(request.block2(), file.len() as u64, BlockSize::MAX) {
+                    Ok(slice) => {
+                        self.blocks.push(slice.offset);
+                        let from = usize::try_from(slice.offset).unwrap();
+                        slice.response(42, etag, file[from..from + slice.length].to_vec())
+                    }
+                    Err(code) => Response::new(code),
+                }
+            }
+            (_, _) => Response::new(Code::NOT_FOUND),
+        };
+        self.peer.as_mut().unwrap().1.respond(now, exchange, response);
+    }
+}
