@@ -121,9 +121,9 @@ pub fn standing(client: &Client, device: &str) -> Result<Option<Standing>, Clien
 fn show(client: &Client, format: Format, device: &str) -> Result<ExitCode, Error> {
     let standing: Standing = client.get(&["devices", device, "lwm2m"], &[])?;
     if format.json {
-        output::json(&standing)?
+        output::json(&standing)?;
     } else {
-        section(device, &standing)?
+        section(device, &standing)?;
     }
     Ok(ExitCode::SUCCESS)
 }

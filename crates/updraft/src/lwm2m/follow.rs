@@ -102,9 +102,9 @@ pub(super) fn run(
         for resource in look()? {
             if known.get(&resource.path) != Some(&resource) {
                 if format.json {
-                    output::json(&resource)?
+                    output::json(&resource)?;
                 } else {
-                    output::line(&told::change(&resource))?
+                    output::line(&told::change(&resource))?;
                 }
                 known.insert(resource.path.clone(), resource);
             }
