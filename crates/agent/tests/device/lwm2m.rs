@@ -3,6 +3,7 @@
 use crate::device::{Device, FACTORY};
 use crate::lwm2m_server::Server;
 use crate::stub::{PRODUCT, Stub, image, serve};
+use updraft_dtls::Identity;
 use updraft_lwm2m::coap::{Code, Method, Request};
 
 const LWM2M: [&str; 2] = ["--transport", "lwm2m"];
@@ -195,4 +196,52 @@ fn the_servers_reboot_starts_the_device_anew() {
     server.registered(2);
     let refused = server.ask(Request::new(Method::Get, "/0/0/5")).code;
     assert_eq!(refused, Code::UNAUTHORIZED);
+}
+
+#[test]
+fn over_dtls_a_device_with_its_key_takes_a_package() {
+    let mut server = Server::start_with_key("device-1", b"0123456789abcdef");
+    let device = Device::new();
+    let key = device.path("key");
+    std::fs::write(&key, "30313233343536373839616263646566\n").unwrap();
+    let key = key.display().to_string();
+    let psk = ["--psk-identity", "device-1", "--psk-key-file", &key];
+    let _agent = device.run_at(&server.url(), &with(&[&LWM2M, &HEALTHY, &psk]));
+    server.registered(1);
+    assert_eq!(server.identity, Some(Identity::Psk(b"device-1".to_vec())));
+    let bytes = labelled(50_000, PRODUCT, "1.1.0");
+    server.file = (bytes.clone(), vec![4]);
+    assert_eq!(server.write("/5/0/1", "coap://127.0.0.1:1/f"), Code::BAD_REQUEST, "not below DTLS");
+    assert_eq!(server.write("/5/0/1", &format!("{}/f", server.url())), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(device.current_image(), Some(bytes));
+}
+
+#[test]
+fn options_of_other_transports_and_half_a_key_are_refused_at_the_start() {
+    let device = Device::new();
+    std::fs::write(device.path("key"), "00ff").unwrap();
+    let key = device.path("key").display().to_string();
+    for (server, more, word) in [
+        ("coaps://127.0.0.1", &["--psk-identity", "x"][..], "--psk-key-file"),
+        ("coaps://127.0.0.1", &[], "key"),
+        ("coap://127.0.0.1", &["--psk-identity", "x", "--psk-key-file", &key], "coap://"),
+        ("coap://127.0.0.1", &["--mqtt-flow", "jobs"], "mqtt"),
+        ("coap://127.0.0.1", &["--lifetime", "5s"], "--lifetime"),
+        ("https://127.0.0.1", &["--psk-identity", "x", "--psk-key-file", &key], "coaps://host"),
+        (
+            "coaps://127.0.0.1",
+            &["--psk-identity", "x", "--psk-key-file", "/dev/null"],
+            "usable pre-shared key",
+        ),
+        ("coap://127.0.0.1/x", &[], "coaps://host"),
+        ("coap://127.0.0.1", &["--script", "/bin/true"], "--slots"),
+        ("coap://127.0.0.1", &["--once"], "single round"),
+    ] {
+        let output = device.command_at(server, &with(&[&LWM2M, more])).output().unwrap();
+        let log = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(!output.status.success() && log.contains(word), "{server} {more:?}: {log}");
+    }
 }

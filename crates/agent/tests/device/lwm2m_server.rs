@@ -2,9 +2,10 @@
 
 use crate::stub::PATIENCE;
 use std::collections::BTreeMap;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use updraft_dtls::{Event as Heard, Identity, Lookup, Plain, ServerConfig, SessionId, Sessions};
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::coap::block;
 use updraft_lwm2m::coap::option::number;
@@ -16,7 +17,12 @@ use updraft_lwm2m::coap::{
 pub(crate) struct Server {
     socket: UdpSocket,
     began: Instant,
-    peer: Option<(SocketAddr, Peer)>,
+    sessions: Box<dyn Sessions>,
+    scheme: &'static str,
+    /// The latest session: a device that begins anew has a new one.
+    peer: Option<(SessionId, Peer)>,
+    /// Who the device proved to be.
+    pub(crate) identity: Option<Identity>,
     answers: BTreeMap<RequestId, Result<Response, String>>,
     /// How often the device has registered.
     pub(crate) registrations: usize,
@@ -31,13 +37,30 @@ pub(crate) struct Server {
 }
 
 impl Server {
+    /// Without security.
     pub(crate) fn start() -> Self {
+        Self::with(Box::new(Plain::new(4)), "coap")
+    }
+
+    /// With DTLS, and one device's pre-shared key.
+    pub(crate) fn start_with_key(identity: &'static str, key: &'static [u8]) -> Self {
+        let lookup = move |named: &[u8]| {
+            if named == identity.as_bytes() { Lookup::Key(key.to_vec()) } else { Lookup::Unknown }
+        };
+        let server = updraft_dtls::Server::new(ServerConfig::psk(Box::new(lookup))).unwrap();
+        Self::with(Box::new(server), "coaps")
+    }
+
+    fn with(sessions: Box<dyn Sessions>, scheme: &'static str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
         Self {
             socket,
             began: Instant::now(),
+            sessions,
+            scheme,
             peer: None,
+            identity: None,
             answers: BTreeMap::new(),
             registrations: 0,
             farewells: 0,
@@ -49,7 +72,7 @@ impl Server {
     }
 
     pub(crate) fn url(&self) -> String {
-        format!("coap://{}", self.socket.local_addr().unwrap())
+        format!("{}://{}", self.scheme, self.socket.local_addr().unwrap())
     }
 
     fn now(&self) -> Moment {
@@ -121,23 +144,39 @@ impl Server {
     }
 
     fn turn(&mut self) {
-        let now = self.now();
+        let (now, since) = (self.now(), self.began.elapsed());
         let mut buffer = [0; 2048];
         if let Ok((length, from)) = self.socket.recv_from(&mut buffer) {
-            if self.peer.as_ref().is_none_or(|(known, _)| *known != from) {
-                self.peer = Some((from, Peer::new([9; 32], Arc::new(Config::default()))));
-            }
-            self.peer.as_mut().unwrap().1.handle_datagram(now, &buffer[..length]);
+            self.sessions.handle_datagram(since, from, &buffer[..length]);
         }
-        let Some((_, peer)) = &mut self.peer else { return };
-        peer.handle_timeout(now);
+        self.sessions.handle_timeout(since);
+        while let Some(heard) = self.sessions.poll_event() {
+            match heard {
+                Heard::Connected { session, identity, .. } => {
+                    self.peer = Some((session, Peer::new([9; 32], Arc::new(Config::default()))));
+                    self.identity = Some(identity);
+                }
+                Heard::Received { session, data } => {
+                    let peer = self.peer.as_mut().filter(|(latest, _)| *latest == session);
+                    peer.unwrap().1.handle_datagram(now, &data);
+                }
+                Heard::Moved { .. } | Heard::Closed { .. } | Heard::Refused { .. } => {}
+            }
+        }
+        if let Some((_, peer)) = &mut self.peer {
+            peer.handle_timeout(now);
+        }
         while let Some(event) = self.peer.as_mut().and_then(|(_, peer)| peer.poll_event()) {
             self.handle(now, event);
         }
-        if let Some((to, peer)) = &mut self.peer {
+        if let Some((session, peer)) = &mut self.peer {
             while let Some(datagram) = peer.poll_transmit() {
-                self.socket.send_to(&datagram, *to).unwrap();
+                // A session that has just ended takes nothing more.
+                let _ = self.sessions.send(since, *session, &datagram);
             }
+        }
+        while let Some((to, datagram)) = self.sessions.poll_transmit() {
+            self.socket.send_to(&datagram, to).unwrap();
         }
     }
 
