@@ -525,17 +525,14 @@ fn unread(error: Box<dyn std::error::Error>) {
 async fn resolve(engine: &Engine, door: &dyn Door, path: &str, is_start: bool) -> Result<File, Code> {
     let Link { device, rollout, attempt } = door.open_link(path)?;
     let unavailable = |_: EngineError| Code::SERVICE_UNAVAILABLE;
-    let (id, of) = (device.clone(), rollout.clone());
-    let found = engine.command(move |fleet, now| {
-        let pending = fleet.pending(now, &id)?;
-        Ok(Work::of(&pending).filter(|work| work.rollout == of && work.attempt == attempt))
-    });
-    let work = found.await.map_err(unavailable)?.ok_or(Code::NOT_FOUND)?;
-    let admitted = engine.admit_download(device.clone(), rollout, attempt, is_start).await;
-    match admitted {
-        Ok(true) => Ok(File { device, image: work.image, size: work.size }),
-        Ok(false) => Err(Code::NOT_FOUND),
-        Err(error) => Err(unavailable(error)),
+    let artifact = engine.artifact_of(device.clone(), rollout.clone(), attempt).await;
+    let artifact = artifact.map_err(unavailable)?.ok_or(Code::NOT_FOUND)?;
+    let image = artifact.sha256.parse().map_err(|_| Code::INTERNAL_SERVER_ERROR)?;
+    let is_open = engine.admit_download(device.clone(), rollout, attempt, is_start).await;
+    if is_open.map_err(unavailable)? {
+        Ok(File { device, image, size: artifact.size })
+    } else {
+        Err(Code::NOT_FOUND)
     }
 }
 

@@ -56,7 +56,8 @@ impl Hub {
         };
         let Ok(asked) = asked else { return false };
         registered.active().asked.insert(asked, purpose);
-        self.flush(id);
+        // A push says at once which bytes it wants.
+        self.drive(now, id);
         true
     }
 
