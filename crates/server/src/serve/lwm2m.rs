@@ -85,8 +85,9 @@ impl Lwm2m {
             signer: with.signer.clone(),
             uri: format!("coaps://{own_authority}"),
         });
+        let revocations = with.auth.revocations();
         let (engine, artifacts) = (with.engine.clone(), with.artifacts.clone());
-        let parts = Parts { sockets, hub, engine, artifacts, door, books: books.clone(), calls };
+        let parts = Parts { sockets, hub, engine, artifacts, door, books: books.clone(), calls, revocations };
         let served = Served::new(parts).map_err(ServeError::Address)?;
         let api = api::Lwm2m { desk, books };
         Ok(Some((Self { served, file, secured: secured_at, plain: plain_at }, api)))

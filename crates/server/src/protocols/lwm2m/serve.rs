@@ -9,6 +9,7 @@ use super::desk::{Call, DeskError, Taken};
 use super::firmware::{Said, Work};
 use super::hub::{Action, File, Heard, Hub, LineId, Piece, Security, Who};
 use crate::artifacts::Artifacts;
+use crate::auth::Principal;
 use crate::engine::{By, Engine, EngineError, Listener};
 use crate::listen::Shutdown;
 use bytes::Bytes;
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use updraft_core::fleet::AnswerRefused;
 use updraft_core::id::DeviceId;
 use updraft_core::report::Report;
@@ -98,6 +99,8 @@ pub struct Parts {
     pub books: Arc<dyn Books>,
     /// Where operators ask.
     pub calls: mpsc::Receiver<Call>,
+    /// Whose credentials are revoked.
+    pub revocations: broadcast::Receiver<Principal>,
 }
 
 /// What came of an action.
@@ -136,6 +139,7 @@ pub struct Served {
     books: blocking::Sender<Change>,
     writer: std::thread::JoinHandle<()>,
     calls: mpsc::Receiver<Call>,
+    revocations: broadcast::Receiver<Principal>,
     tickets: HashMap<u64, oneshot::Sender<Result<Taken, DeskError>>>,
     next_ticket: u64,
     done: mpsc::UnboundedSender<Done>,
@@ -150,7 +154,7 @@ impl Served {
     /// # Errors
     /// If the thread that writes the books cannot be started.
     pub fn new(parts: Parts) -> std::io::Result<Self> {
-        let Parts { sockets, hub, engine, artifacts, door, books, calls } = parts;
+        let Parts { sockets, hub, engine, artifacts, door, books, calls, revocations } = parts;
         let (to_books, changes) = blocking::channel();
         let writer = std::thread::Builder::new()
             .name("lwm2m-books".to_owned())
@@ -175,6 +179,7 @@ impl Served {
             books: to_books,
             writer,
             calls,
+            revocations,
             tickets: HashMap::new(),
             next_ticket: 0,
             done,
@@ -214,6 +219,7 @@ impl Served {
                     }
                 }
                 Some(call) = self.calls.recv() => self.take_call(call),
+                revoked = self.revocations.recv() => self.revoke(revoked),
                 Some(device) = self.hints.recv() => {
                     self.hub.handle_hint(&device);
                     while let Ok(device) = self.hints.try_recv() {
@@ -236,6 +242,17 @@ impl Served {
         drop(books);
         let _ = tokio::task::spawn_blocking(|| writer.join()).await;
         sessions
+    }
+
+    fn revoke(&mut self, revoked: Result<Principal, broadcast::error::RecvError>) {
+        let now = self.now();
+        match revoked {
+            Ok(Principal::Device(device)) => self.hub.handle_revoked(now, &device),
+            Ok(Principal::Product(_) | Principal::Operator(_)) => {}
+            // So many at once that some were missed: everybody proves itself again.
+            Err(broadcast::error::RecvError::Lagged(_)) => self.hub.handle_all_revoked(now),
+            Err(broadcast::error::RecvError::Closed) => {}
+        }
     }
 
     fn due(&self) -> Option<Moment> {

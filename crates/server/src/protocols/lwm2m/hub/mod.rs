@@ -289,6 +289,25 @@ impl Hub {
         }
     }
 
+    /// A credential of a device was revoked: whoever speaks by a line that rests on one proves itself again.
+    pub fn handle_revoked(&mut self, now: Moment, device: &DeviceId) {
+        self.end_lines(now, |who| matches!(who, Who::Device(proven, _) if proven == device));
+    }
+
+    /// So many credentials were revoked that it is not known whose: every line that rests on one ends.
+    pub fn handle_all_revoked(&mut self, now: Moment) {
+        self.end_lines(now, |who| *who != Who::Unproven);
+    }
+
+    fn end_lines(&mut self, now: Moment, is_meant: impl Fn(&Who) -> bool) {
+        let ended: Vec<_> =
+            self.lines.iter().filter(|(_, line)| is_meant(&line.who)).map(|(id, _)| *id).collect();
+        for id in ended {
+            self.actions.push_back(Action::Close(id));
+            self.handle_closed(now, id);
+        }
+    }
+
     /// A line's peer sent something.
     pub fn handle_datagram(&mut self, now: Moment, id: LineId, datagram: &[u8]) {
         let Some(line) = self.lines.get_mut(&id) else { return };
