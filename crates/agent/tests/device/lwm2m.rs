@@ -142,6 +142,31 @@ fn a_cancelled_package_is_thrown_away_and_the_next_one_is_taken() {
 }
 
 #[test]
+fn a_closed_window_puts_an_update_off_for_as_long_as_the_server_allows() {
+    let (mut server, device) = (Server::start(), Device::new());
+    let ioto = device.path("ioto.json5");
+    std::fs::write(&ioto, "{ update: { enable: true, apply: 'never' } }").unwrap();
+    let ioto = ioto.display().to_string();
+    let _agent = device.run_at(&server.url(), &with(&[&LWM2M, &HEALTHY, &["--ioto", &ioto]]));
+    server.registered(1);
+    assert_eq!(server.push(&labelled(5_000, PRODUCT, "1.1.0")), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.write("/5/0/13", "2"), Code::CHANGED);
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("2", "11");
+    assert_eq!(device.active_version(), FACTORY);
+    server.until_firmware("0", "1");
+    assert_eq!(device.active_version(), "1.1.0", "the period is over, and the window still closed");
+    // Where the server allows no waiting, there is none.
+    assert_eq!(server.write("/5/0/13", "0"), Code::CHANGED);
+    assert_eq!(server.push(&labelled(5_000, PRODUCT, "1.2.0")), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(device.active_version(), "1.2.0");
+}
+
+#[test]
 fn a_downloaded_package_outlives_the_agent() {
     let (mut server, device, agent) = registered(&HEALTHY);
     let bytes = labelled(5_000, PRODUCT, "1.1.0");
