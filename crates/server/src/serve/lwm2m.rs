@@ -187,7 +187,7 @@ impl Links {
 }
 
 impl Linker for Links {
-    fn links(&self, device: &DeviceId, work: &Work) -> Vec<(Scheme, String)> {
+    fn links(&self, device: &DeviceId, security: Security, work: &Work) -> Vec<(Scheme, String)> {
         let now = millis(self.clock.now()) / 1000;
         let claims = ShortClaims {
             device: device.clone(),
@@ -197,7 +197,12 @@ impl Linker for Links {
         let http = Scheme::of_uri(&self.https).map(|scheme| (scheme, self.https.clone()));
         let coaps = (Scheme::Coaps, format!("coaps://{}", self.secured));
         let coap = self.plain.as_ref().map(|plain| (Scheme::Coap, format!("coap://{plain}")));
-        let bases = http.into_iter().chain([coaps]).chain(coap);
+        // A device without a credential may say that it speaks DTLS, and has nothing to speak it with.
+        let by_coap = match security {
+            Security::None => [coap, Some(coaps)],
+            Security::Psk | Security::X509 => [Some(coaps), coap],
+        };
+        let bases = http.into_iter().chain(by_coap.into_iter().flatten());
         bases
             .filter_map(|(scheme, base)| Some((scheme, self.signer.sign_short(&base, &claims, now).ok()?)))
             .collect()

@@ -206,6 +206,8 @@ impl Served {
         let mut seen = self.engine.generation();
         let mut patrol = tokio::time::interval(PATROL_INTERVAL);
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        // What an earlier process had under way goes on.
+        self.hub.handle_change_at_large();
         loop {
             self.act();
             let wait = self.due().map_or(PATROL_INTERVAL, |due| due.since(self.now()));

@@ -135,8 +135,9 @@ pub enum Heard {
 
 /// Makes links for devices.
 pub trait Linker: Send {
-    /// Links to the image of an update, the best first; those that are too long for a Package URI are left out.
-    fn links(&self, device: &DeviceId, work: &Work) -> Vec<(Scheme, String)>;
+    /// Links to the image of an update, the best first for a device that proves itself so; those that are too long for a
+    /// Package URI are left out.
+    fn links(&self, device: &DeviceId, security: Security, work: &Work) -> Vec<(Scheme, String)>;
 }
 
 /// What the hub is told at its beginning.
