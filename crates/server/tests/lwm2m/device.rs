@@ -33,6 +33,8 @@ pub(crate) struct Psk {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ends {
     Well,
+    /// With the new version on trial, to be confirmed or not.
+    OnTrial,
     Badly(UpdateResult),
 }
 
@@ -50,6 +52,7 @@ pub(crate) struct Device {
     /// What the image will call itself; the version it was told, otherwise.
     pub(crate) becomes: String,
     pub(crate) ends: Ends,
+    on_trial: Option<u32>,
     download: Option<(u32, Download, RequestId)>,
 }
 
@@ -141,6 +144,7 @@ impl Device {
             fetched_from: None,
             becomes: "1.1.0".to_owned(),
             ends: Ends::Well,
+            on_trial: None,
             download: None,
         };
         let now = device.now();
@@ -181,6 +185,16 @@ impl Device {
         self.socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         self.socket.connect(server).unwrap();
         self.socket.set_read_timeout(Some(LOOK)).unwrap();
+    }
+
+    /// The version on trial has not proven itself: the one before runs again.
+    pub(crate) fn roll_back(&mut self) {
+        let (now, attempt) = (self.now(), self.on_trial.take().unwrap());
+        self.client.set_device(now, |device| device.firmware_version = "1.0.0".into());
+        let image = updraft_lwm2m::firmware::object::Image::Dropped;
+        self.client.firmware(now, |object| {
+            object.handle_install_failed(now, attempt, UpdateResult::UpdateFailed, image)
+        });
     }
 
     /// The part of its location that is not to be guessed.
@@ -288,6 +302,11 @@ impl Device {
                         let version = self.becomes.clone();
                         self.client.set_device(now, |device| device.firmware_version = version);
                         self.client.firmware(now, |object| object.handle_installed(now, attempt));
+                    }
+                    Ends::OnTrial => {
+                        self.on_trial = Some(attempt);
+                        let version = self.becomes.clone();
+                        self.client.set_device(now, |device| device.firmware_version = version);
                     }
                     Ends::Badly(result) => {
                         let image = updraft_lwm2m::firmware::object::Image::Dropped;

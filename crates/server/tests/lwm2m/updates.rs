@@ -144,3 +144,25 @@ fn a_dtls_session_and_a_pull_go_on_over_a_restart() {
 fn free_port() -> std::net::SocketAddr {
     std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
+
+#[test]
+fn a_version_on_trial_is_no_success_until_the_device_confirms_it() {
+    let stage = stage(|_| ());
+    let mut device = Device::plain(plain(&stage), "d").registered();
+    device.ends = Ends::OnTrial;
+    stage.publish("1.1.0", &image(2_000));
+    device.until("the trial", |device| device.installed == 1);
+    // It has restarted into the new version, registers anew, and is on trial.
+    let now = device.now();
+    device.client.start(now);
+    device.until("to be registered again", |device| device.registrations == 2);
+    device.while_looking("the version to be known", || stage.device("d").version == "1.1.0");
+    let now = device.now();
+    device.until("a moment", |device| device.now().0 > now.0 + 500);
+    assert_eq!(stage.stands("d").0, "rebooting", "State is still 3");
+    device.roll_back();
+    let now = device.now();
+    device.client.start(now);
+    device.while_looking("the rollback", || stage.stands("d").0 == "failed");
+    assert_eq!(stage.device("d").version, "1.0.0");
+}

@@ -4,10 +4,10 @@
 //! is done by other tasks, which send back what came of it.
 
 use super::books::{Books, BooksError, Change};
-use super::describe;
 use super::desk::{Call, DeskError, Taken};
 use super::firmware::{Said, Work};
 use super::hub::{Action, File, Heard, Hub, LineId, Piece, Security, Who};
+use super::{describe, fleet};
 use crate::artifacts::Artifacts;
 use crate::auth::Principal;
 use crate::engine::{By, Engine, EngineError, Listener};
@@ -21,9 +21,7 @@ use std::sync::mpsc as blocking;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::{broadcast, mpsc, oneshot};
-use updraft_core::fleet::AnswerRefused;
 use updraft_core::id::DeviceId;
-use updraft_core::report::Report;
 use updraft_dtls::{Event, Identity, SessionId, Sessions};
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::bootstrap::ServerAccount;
@@ -484,44 +482,23 @@ async fn describe(
 ) -> bool {
     let id = device.clone();
     let described = engine.about(device.clone(), By::Device, move |fleet, now| {
-        let known = fleet.device(&id)?.map(|known| known.product);
-        let description = describe::description(&id, known.as_ref(), &tree, alias.as_ref());
-        fleet.report(now, &id, &Report { description: Some(description), progress: None })
+        fleet::describe(fleet, now, &id, &tree, alias.as_ref())
     });
     described.await.map_err(|error| warn(device, &error)).is_ok()
 }
 
 async fn look(engine: &Engine, device: &DeviceId) -> Result<Option<Work>, ()> {
     let id = device.clone();
-    let looked = engine.about(device.clone(), By::Another, move |fleet, now| fleet.pending(now, &id));
-    looked.await.map(|pending| Work::of(&pending)).map_err(|error| warn(device, &error))
+    let looked = engine.about(device.clone(), By::Another, move |fleet, now| fleet::look(fleet, now, &id));
+    looked.await.map_err(|error| warn(device, &error))
 }
 
 async fn say(engine: &Engine, device: &DeviceId, work: Work, said: Said) -> Heard {
     let id = device.clone();
-    let said = engine.about(device.clone(), By::Device, move |fleet, now| {
-        match said {
-            Said::Answer(answer) => {
-                return Ok(match fleet.answer(now, &id, &work.rollout, &answer)? {
-                    Ok(_) => Heard::Taken,
-                    Err(
-                        AnswerRefused::Unknown
-                        | AnswerRefused::Revision(_)
-                        | AnswerRefused::State(_)
-                        | AnswerRefused::TooManyDetails,
-                    ) => Heard::Over,
-                });
-            }
-            Said::Progress(progress) => {
-                fleet.report(now, &id, &Report { description: None, progress: Some(progress) })?;
-            }
-        }
-        let execution = fleet.execution(&id, &work.rollout)?;
-        let goes_on =
-            execution.is_some_and(|execution| execution.attempt == work.attempt && execution.state.is_open());
-        Ok(if goes_on { Heard::Taken } else { Heard::Over })
-    });
-    said.await.unwrap_or_else(|error| {
+    let heard = engine
+        .about(device.clone(), By::Device, move |fleet, now| fleet::say(fleet, now, &id, &work, said))
+        .await;
+    heard.unwrap_or_else(|error| {
         warn(device, &error);
         Heard::Failed
     })
