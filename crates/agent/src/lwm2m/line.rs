@@ -8,7 +8,7 @@ use super::pull::{Pull, Surroundings};
 use super::push::{Push, give};
 use super::wire::{Heard, Wire};
 use crate::agent::Input;
-use crate::config::{Config, Lwm2m};
+use crate::config::{Config, Delivery, Lwm2m};
 use crate::fetch::{FetchError, FetchPart};
 use crate::pace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,6 +45,7 @@ pub(super) struct Settings {
     pub(super) state: PathBuf,
     pub(super) lifetime: Duration,
     pub(super) is_queued: bool,
+    pub(super) delivery: Delivery,
 }
 
 impl Settings {
@@ -73,6 +74,7 @@ impl Settings {
             state: config.state.clone(),
             lifetime: lwm2m.lifetime,
             is_queued: lwm2m.is_queued,
+            delivery: lwm2m.delivery,
         }
     }
 
