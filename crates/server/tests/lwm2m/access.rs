@@ -142,3 +142,16 @@ fn an_update_from_another_port_is_heard_with_and_without_security() {
     // Both are asked where they are now.
     stage.publish("1.1.0", &image(2_000));
 }
+
+#[test]
+fn a_device_proves_itself_by_its_certificate() {
+    let stage = stage(|_| ());
+    let mut device = Device::with_certificate(&stage, "d").registered();
+    device.while_looking("to be known", || stage.operate("GET", "/devices/d", b"").status == 200);
+    let answer = stage.operate("GET", "/devices/d/lwm2m", b"");
+    assert!(answer.text().contains("x509"), "{}", answer.text());
+    stage.publish("1.1.0", &image(5_000));
+    device.while_looking("the update", || {
+        stage.device("d").executions.first().is_some_and(|execution| execution.state == "succeeded")
+    });
+}

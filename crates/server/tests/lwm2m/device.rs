@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 use std::io::ErrorKind;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
-use updraft_dtls::{Client as Dtls, ClientConfig, ClientCredential, ClientEvent, PreSharedKey};
+use updraft_dtls::{
+    Client as Dtls, ClientConfig, ClientCredential, ClientEvent, OwnCertificate, PreSharedKey, Trust,
+};
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::client::connectivity::Connectivity;
 use updraft_lwm2m::client::device::Device as Described;
@@ -86,17 +88,9 @@ pub(crate) fn stage(change: impl FnOnce(&mut updraft_server::config::Config)) ->
 
 /// A key for a device.
 pub(crate) fn psk(stage: &Stage, device: &str) -> Psk {
-    let body = json!({ "kind": "device", "name": device, "device": device, "form": "psk" });
-    let answer = stage.operate("POST", "/tokens", body.to_string().as_bytes());
-    let mut created: Value = serde_json::from_slice(&answer.body).unwrap();
-    if answer.status >= 300 {
-        let answer = stage.operate(
-            "POST",
-            "/tokens",
-            json!({ "device": device, "form": "psk" }).to_string().as_bytes(),
-        );
-        created = serde_json::from_slice(&answer.body).unwrap();
-    }
+    let body = json!({ "device": device, "form": "psk" }).to_string();
+    let answer = stage.operate("POST", "/tokens", body.as_bytes());
+    let created: Value = serde_json::from_slice(&answer.body).unwrap();
     let text = |name: &str| created[name].as_str().unwrap_or_else(|| panic!("{created}")).to_owned();
     Psk { id: text("id"), identity: text("identity"), key: hex::decode(text("key")).unwrap() }
 }
@@ -110,6 +104,24 @@ impl Device {
     /// A device with a key.
     pub(crate) fn with_key(server: SocketAddr, name: &str, psk: &Psk) -> Self {
         Self::new(server, Config::new(name), Some(psk), both())
+    }
+
+    /// A device with a certificate of the server's own authority, which trusts that authority.
+    pub(crate) fn with_certificate(stage: &Stage, name: &str) -> Self {
+        let body = json!({ "device": name, "form": "certificate" }).to_string();
+        let answer = stage.operate("POST", "/tokens", body.as_bytes());
+        let created: Value = serde_json::from_slice(&answer.body).unwrap();
+        let pem = |field: &str| created[field].as_str().unwrap().as_bytes().to_vec();
+        let credential = ClientCredential::Certificate {
+            own: OwnCertificate { chain: pem("certificate"), key: pem("key") },
+            trust: Trust::Authority {
+                roots: std::fs::read(stage.data().join(updraft_server::pki::CA_FILE)).unwrap(),
+                name: "127.0.0.1".to_owned(),
+            },
+        };
+        let mut device = Self::new(secured(stage), Config::new(name), None, both());
+        device.dtls = Some(Dtls::new(&ClientConfig::new(credential)).unwrap());
+        device
     }
 
     pub(crate) fn new(server: SocketAddr, config: Config, psk: Option<&Psk>, abilities: Abilities) -> Self {
