@@ -205,7 +205,7 @@ impl Device {
         self.client.set_device(now, |device| device.firmware_version = "1.0.0".into());
         let image = updraft_lwm2m::firmware::object::Image::Dropped;
         self.client.firmware(now, |object| {
-            object.handle_install_failed(now, attempt, UpdateResult::UpdateFailed, image)
+            object.handle_install_failed(now, attempt, UpdateResult::UpdateFailed, image);
         });
     }
 
@@ -258,7 +258,7 @@ impl Device {
                 ClientEvent::Connected => self.client.connected(now),
                 ClientEvent::Received(data) => self.client.handle_datagram(now, &data),
                 ClientEvent::Closed { .. } | ClientEvent::Refused { .. } => {
-                    self.client.connection_failed(now)
+                    self.client.connection_failed(now);
                 }
             }
         }
@@ -323,7 +323,7 @@ impl Device {
                     Ends::Badly(result) => {
                         let image = updraft_lwm2m::firmware::object::Image::Dropped;
                         self.client.firmware(now, |object| {
-                            object.handle_install_failed(now, attempt, result, image)
+                            object.handle_install_failed(now, attempt, result, image);
                         });
                     }
                 }
