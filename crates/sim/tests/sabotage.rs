@@ -7,8 +7,9 @@ const SEEDS: u64 = 40;
 
 /// Runs seeds until one finds the mistake, by a complaint that says so.
 fn check(sabotage: Sabotage, complaint: &str) {
-    let found =
-        (0..SEEDS).find_map(|seed| world::run(Scenario { seed, devices: 8, sabotage: Some(sabotage) }).err());
+    let found = (0..SEEDS).find_map(|seed| {
+        world::run(Scenario { seed, devices: 8, constrained: 0, sabotage: Some(sabotage) }).err()
+    });
     let violation = found.unwrap_or_else(|| panic!("{sabotage:?} is not found in {SEEDS} seeds"));
     assert!(violation.complaints.iter().any(|text| text.contains(complaint)), "{sabotage:?}: {violation}");
 }

@@ -7,7 +7,9 @@ const DEVICES: usize = 8;
 
 fn check(seeds: std::ops::Range<u64>) {
     for seed in seeds {
-        if let Err(violation) = world::run(Scenario { seed, devices: DEVICES, sabotage: None }) {
+        if let Err(violation) =
+            world::run(Scenario { seed, devices: DEVICES, constrained: 0, sabotage: None })
+        {
             panic!("{violation}");
         }
     }
@@ -37,7 +39,7 @@ fn seeds_150_to_199_keep_every_rule() {
 #[test]
 fn one_seed() {
     let seed = std::env::var("UPDRAFT_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(0);
-    match world::run(Scenario { seed, devices: DEVICES, sabotage: None }) {
+    match world::run(Scenario { seed, devices: DEVICES, constrained: 0, sabotage: None }) {
         Ok(summary) => println!("{summary:#?}"),
         Err(violation) => panic!("{violation}"),
     }
@@ -46,7 +48,7 @@ fn one_seed() {
 #[test]
 fn the_same_seed_gives_the_same_run() {
     for seed in [3, 4] {
-        let scenario = Scenario { seed, devices: DEVICES, sabotage: None };
+        let scenario = Scenario { seed, devices: DEVICES, constrained: 0, sabotage: None };
         assert_eq!(world::run(scenario), world::run(scenario));
     }
 }

@@ -14,7 +14,9 @@ const HELP: &str = "\
 The devices check in, download what they are offered, check it, and report the new version. They need a token of their \
 product: `updraft token create --product P`. Without --rate each device comes when the server asks it to. An open loop: \
 latency counts from when a check-in was due. With an mqtts URL each device has a connection of its own, speaks the state \
-replica, and comes when the server pushes. Point it only at a server that is yours.";
+replica, and comes when the server pushes. With a coap URL the devices speak LwM2M without security, each from an address \
+of its own (127.16.0.0/12 if the server is on this machine), renew their registrations at the rate or the interval, and take \
+what is pushed to them. Point it only at a server that is yours.";
 
 /// Options of `updraft sim`.
 #[derive(Debug, clap::Args)]
@@ -26,14 +28,14 @@ pub(crate) struct Args {
     /// Which contract they speak
     #[arg(long, value_enum, default_value_t = Protocol::Checkin)]
     protocol: Protocol,
-    /// The server's URL for devices, over HTTP or, as mqtts://host:port, over MQTT
+    /// The server's URL for devices, over HTTP or, as mqtts://host:port, over MQTT, or, as coap://host:port, over LwM2M
     #[arg(long, default_value = "https://127.0.0.1:8443")]
     url: String,
     /// Whom to trust for https and mqtts: the server's ca.pem
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// A token of the devices' product
-    #[arg(long, env = "UPDRAFT_TOKEN", hide_env_values = true)]
+    /// A token of the devices' product; over LwM2M none is needed
+    #[arg(long, env = "UPDRAFT_TOKEN", hide_env_values = true, default_value = "", hide_default_value = true)]
     token: String,
     /// The devices' product
     #[arg(long, default_value = "simulated")]
@@ -109,6 +111,10 @@ fn print(summary: &Summary) -> Result<(), Error> {
     let (check_ins, rate) = (summary.check_ins, summary.check_ins_per_second);
     output::line(&format!("{} devices, {:.1} s", summary.devices, summary.seconds))?;
     output::line(&format!("check-ins   {check_ins} ({rate:.0} per second)"))?;
+    if summary.registrations > 0 {
+        let (registrations, updates) = (summary.registrations, summary.registration_updates);
+        output::line(&format!("            {registrations} registrations, {updates} updates of them"))?;
+    }
     output::line(&format!("latency     median {median:.1} ms, 99 % {p99:.1} ms, longest {longest:.1} ms"))?;
     output::line(&format!(
         "updates     {} offered, {} MB downloaded",

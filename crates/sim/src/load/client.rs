@@ -8,6 +8,7 @@ use hyper::{Method, Request, Response, Uri};
 use hyper_util::rt::TokioIo;
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,6 +29,7 @@ impl<T: AsyncRead + AsyncWrite + Unpin + Send> Stream for T {}
 pub(super) enum Carrier {
     Http,
     Mqtt,
+    Lwm2m,
 }
 
 /// The server, and how to trust it.
@@ -51,6 +53,7 @@ impl Target {
             Some("https") => (Carrier::Http, 443, false),
             Some("mqtt") => (Carrier::Mqtt, 1883, true),
             Some("mqtts") => (Carrier::Mqtt, 8883, false),
+            Some("coap") => (Carrier::Lwm2m, 5683, true),
             Some(_) | None => return Err(invalid()),
         };
         let tls = if is_plain { None } else { Some(connector(ca.ok_or(LoadError::NoCa)?)?) };
@@ -59,6 +62,13 @@ impl Target {
 
     pub(super) fn carrier(&self) -> Carrier {
         self.carrier
+    }
+
+    /// The server's address.
+    pub(super) async fn address(&self) -> Result<SocketAddr, LoadError> {
+        let failed = |source: std::io::Error| LoadError::Connect(source.into());
+        let mut found = tokio::net::lookup_host((self.host.as_str(), self.port)).await.map_err(failed)?;
+        found.next().ok_or_else(|| LoadError::Url(self.host.clone()))
     }
 
     /// Where a link leads. Over HTTP that is the server itself, by whatever name the link calls it; over MQTT the link names
@@ -73,7 +83,7 @@ impl Target {
                 let port = uri.port_u16().unwrap_or(443);
                 Ok(Self { carrier: Carrier::Http, host, port, tls: self.tls.clone() })
             }
-            (Carrier::Mqtt, _) => Err(invalid()),
+            (Carrier::Mqtt | Carrier::Lwm2m, _) => Err(invalid()),
         }
     }
 

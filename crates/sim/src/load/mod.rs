@@ -5,6 +5,7 @@
 
 mod client;
 mod device;
+mod lwm2m;
 mod mqtt;
 mod subscriber;
 mod worker;
@@ -35,7 +36,7 @@ const START_SPREAD: Duration = Duration::from_secs(1);
 /// What is to be simulated.
 #[derive(Debug, Clone)]
 pub struct LoadConfig {
-    /// The server's URL for devices: `https`, or `mqtts` for the state replica over MQTT.
+    /// The server's URL for devices: `https`, `mqtts` for the state replica over MQTT, or `coap` for LwM2M without security.
     pub url: String,
     /// Whom to trust, as PEM; needed for `https` and `mqtts`.
     pub ca: Option<PathBuf>,
@@ -70,7 +71,7 @@ pub enum LoadError {
     #[error("{0}")]
     Setting(String),
     /// The URL is none.
-    #[error("{0} is not a URL of a server: write https://host:port or mqtts://host:port")]
+    #[error("{0} is not a URL of a server: write https://host:port, mqtts://host:port or coap://host:port")]
     Url(String),
     /// There is nobody to trust.
     #[error("a URL with TLS needs the server's certificate authority: --ca DATA/ca.pem")]
@@ -105,6 +106,8 @@ pub enum LoadError {
 #[derive(Debug, Default)]
 struct Tally {
     check_ins: u64,
+    registrations: u64,
+    updates: u64,
     offers: u64,
     bytes: u64,
     errors: u64,
@@ -124,6 +127,10 @@ pub struct Summary {
     pub check_ins: u64,
     /// Check-ins per second.
     pub check_ins_per_second: f64,
+    /// Of those over LwM2M: registrations.
+    pub registrations: u64,
+    /// Of those over LwM2M: updates of registrations.
+    pub registration_updates: u64,
     /// Updates offered.
     pub offers: u64,
     /// Bytes downloaded and found to be what was announced.
@@ -182,6 +189,9 @@ impl LoadConfig {
 pub async fn run(config: LoadConfig) -> Result<Summary, LoadError> {
     config.check()?;
     let target = Target::new(&config.url, config.ca.as_deref())?;
+    if config.token.is_empty() && target.carrier() != Carrier::Lwm2m {
+        return Err(LoadError::Setting("token: `updraft token create --product P` makes one".to_owned()));
+    }
     let begun = Instant::now();
     let (devices, connections) = (config.devices, config.connections.min(config.devices));
     let interval = config.rate.map(|rate| Duration::from_secs_f64(f64::from(devices) / rate));
@@ -209,6 +219,11 @@ pub async fn run(config: LoadConfig) -> Result<Summary, LoadError> {
                 workers.spawn(subscriber::run(common.clone(), device, start(number), interval));
             }
         }
+        Carrier::Lwm2m => {
+            for number in 0..devices {
+                workers.spawn(lwm2m::run(common.clone(), number, start(number), interval));
+            }
+        }
     }
     let mut total = Tally::default();
     while let Some(tally) = workers.join_next().await {
@@ -221,6 +236,8 @@ pub async fn run(config: LoadConfig) -> Result<Summary, LoadError> {
 impl Tally {
     fn add(&mut self, other: Self) {
         self.check_ins += other.check_ins;
+        self.registrations += other.registrations;
+        self.updates += other.updates;
         self.offers += other.offers;
         self.bytes += other.bytes;
         self.errors += other.errors;
@@ -246,6 +263,8 @@ impl Tally {
             seconds,
             check_ins: self.check_ins,
             check_ins_per_second: self.check_ins as f64 / seconds,
+            registrations: self.registrations,
+            registration_updates: self.updates,
             offers: self.offers,
             bytes: self.bytes,
             errors: self.errors,

@@ -2,6 +2,8 @@
 
 use super::exchange::{Content, Response};
 use super::ioto::Ioto;
+use super::lwm2m::Packet;
+use super::lwm2m::device::Constrained;
 use super::native::Native;
 use super::truth::Truth;
 use crate::random::Random;
@@ -15,6 +17,8 @@ pub(super) struct Io<'a> {
     /// What it sends, each with the number under which the answer will come.
     pub(super) sent: &'a mut Vec<(u64, Content)>,
     pub(super) next_request: &'a mut u64,
+    /// What it sends over LwM2M.
+    pub(super) packets: &'a mut Vec<Packet>,
     /// Whether faults may happen to it.
     pub(super) is_chaos: bool,
 }
@@ -35,6 +39,8 @@ pub(super) enum Device {
     Native(Native),
     /// A client of the Ioto contract.
     Ioto(Ioto),
+    /// The real client of LwM2M on simulated flash.
+    Constrained(Constrained),
 }
 
 impl Device {
@@ -43,6 +49,7 @@ impl Device {
         match self {
             Self::Native(device) => device.timers.next(),
             Self::Ioto(device) => device.timers.next(),
+            Self::Constrained(device) => device.next_wake(),
         }
     }
 
@@ -51,6 +58,7 @@ impl Device {
         match self {
             Self::Native(device) => device.wake(io),
             Self::Ioto(device) => device.wake(io),
+            Self::Constrained(device) => device.wake(io),
         }
     }
 
@@ -59,6 +67,8 @@ impl Device {
         match self {
             Self::Native(device) => device.answer(io, request, response),
             Self::Ioto(device) => device.answer(io, request, response),
+            // Its answers are packets.
+            Self::Constrained(_) => {}
         }
     }
 
@@ -67,6 +77,7 @@ impl Device {
         match self {
             Self::Native(device) => device.cut_power_soon(io),
             Self::Ioto(device) => device.cut_power(io),
+            Self::Constrained(device) => device.cut_power(io),
         }
     }
 
@@ -75,6 +86,7 @@ impl Device {
         match self {
             Self::Native(device) => device.flash_by_hand(io, version),
             Self::Ioto(device) => device.flash_by_hand(io, version),
+            Self::Constrained(device) => device.flash_by_hand(io, version),
         }
     }
 
@@ -83,6 +95,7 @@ impl Device {
         match self {
             Self::Native(device) => device.identity = identity,
             Self::Ioto(device) => device.identity = identity,
+            Self::Constrained(device) => device.identity = identity,
         }
     }
 
@@ -90,6 +103,7 @@ impl Device {
         match self {
             Self::Native(device) => &device.identity,
             Self::Ioto(device) => &device.identity,
+            Self::Constrained(device) => &device.identity,
         }
     }
 
@@ -98,6 +112,7 @@ impl Device {
         match self {
             Self::Native(device) => device.is_idle(),
             Self::Ioto(device) => device.is_idle(),
+            Self::Constrained(device) => device.is_idle(),
         }
     }
 }

@@ -37,6 +37,10 @@ pub(super) enum Fault {
     CutOff(usize),
     /// A device falls silent for ever.
     Silence(usize),
+    /// The server is stopped and started again, as for a new version of it.
+    Restart,
+    /// A device is seen from another address.
+    NewAddress(usize),
 }
 
 /// Draws faults.
@@ -44,6 +48,8 @@ pub(super) enum Fault {
 pub(super) struct Faults {
     random: Random,
     devices: usize,
+    /// How many more speak LwM2M.
+    constrained: usize,
     silent: usize,
     /// Whether the server of this run is ever put back.
     restores: bool,
@@ -52,15 +58,21 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(mut random: Random, devices: usize) -> Self {
+    pub(super) fn new(mut random: Random, devices: usize, constrained: usize) -> Self {
         let (restores, clock_steps) = (random.chance(250), random.chance(250));
-        Self { random, devices, silent: 0, restores, clock_steps }
+        Self { random, devices: devices + constrained, constrained, silent: 0, restores, clock_steps }
     }
 
     /// A fault; half of those of devices hit one of the `busy`, where there is more to break.
     fn draw(&mut self, busy: &[usize]) -> Fault {
         let any = self.random.index(self.devices);
         let device = self.random.pick(busy).copied().filter(|_| self.random.chance(500)).unwrap_or(any);
+        if self.constrained > 0 && self.random.chance(200) {
+            let first = self.devices - self.constrained;
+            let is_restart = self.random.chance(300);
+            let moved = first + self.random.index(self.constrained);
+            return if is_restart { Fault::Restart } else { Fault::NewAddress(moved) };
+        }
         match self.random.below(20) {
             0 => Fault::Crash,
             1 | 2 => Fault::CrashInTurn(Crash::BeforeCommit),
@@ -97,6 +109,8 @@ impl World {
                 self.server.crash();
                 self.recover();
             }
+            Fault::Restart => self.restart_server(),
+            Fault::NewAddress(device) => self.move_address(device),
             Fault::CrashInTurn(crash) => self.crash = Some(crash),
             Fault::SaveFails => self.server.disk.fail_next(),
             Fault::Restore => self.restore(),
@@ -120,8 +134,29 @@ impl World {
         self.books.rows().any(|row| row.execution.device == *id && row.execution.state.is_open())
     }
 
+    /// Stops the server as an operator does, after its last batch, and lets it start again.
+    pub(super) fn restart_server(&mut self) {
+        if self.server.is_up() {
+            self.turn();
+            self.host.stop(true, self.server.disk.saved_count());
+            self.server.crash();
+            self.recover();
+        }
+    }
+
+    /// A device that speaks LwM2M is seen from another address.
+    pub(super) fn move_address(&mut self, device: usize) {
+        if let super::device::Device::Constrained(device) = &mut self.devices[device] {
+            device.move_address();
+            self.truth.count("addresses changed");
+        }
+    }
+
     /// Lets a crashed server start again.
     pub(super) fn recover(&mut self) {
+        if self.host.is_up() {
+            self.host.stop(false, self.server.disk.saved_count());
+        }
         self.truth.count("server crashes");
         let pause = self.random.between(500, 60_000);
         self.at(self.now + pause, Event::ServerStart);
@@ -132,6 +167,7 @@ impl World {
         let saved = self.server.disk.saved_count();
         let kept = saved - self.random.index(saved / 3 + 1);
         self.server.crash();
+        self.host.restore(kept);
         match self.server.disk.restore(kept) {
             Ok(kept) => {
                 // World time 0: what was booked before may have been done at any time before.
@@ -149,6 +185,7 @@ impl World {
         let back = self.random.chance(500) || self.server.clock_step_ms() > 0;
         self.server.step_clock(if back { -step } else { step });
         self.truth.count("clock steps");
+        self.with_hub(|_| ());
     }
 
     fn flash_by_hand(&mut self, device: usize) {

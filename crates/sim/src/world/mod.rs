@@ -2,7 +2,7 @@
 //! from one seed.
 //!
 //! Real here: the fleet, its store (in memory or SQLite), the pure halves of the check-in contracts with their JSON, and
-//! the agent's session and updater. Simulated: sockets, TLS, the clock, flash, and the clients of the Ioto contract,
+//! the agent's session and updater; of LwM2M the server's hub and the device's client ([`lwm2m`]). Simulated: sockets, TLS, the clock, flash, and the clients of the Ioto contract,
 //! which are modelled after their published behaviour.
 //!
 //! A run has two parts. First chaos: faults and commands at random. Then calm: everything works, nobody interferes, and
@@ -23,6 +23,7 @@ mod exchange;
 mod faults;
 mod flash;
 mod ioto;
+mod lwm2m;
 mod native;
 mod network;
 mod operator;
@@ -44,10 +45,12 @@ use disk::Handle;
 use exchange::{Request, Response};
 use faults::Faults;
 use ioto::Ioto;
+use lwm2m::device::Constrained;
+use lwm2m::{Host, Packet, Step};
 use native::Native;
 use network::Network;
 use operator::Operator;
-use server::{Answer, Crash, Server};
+use server::{Answer, Crash, Server, Turn};
 use std::collections::BTreeMap;
 use std::fmt;
 use truth::{DeviceTruth, Truth};
@@ -72,8 +75,10 @@ const FACTORY_VERSIONS: [&str; 3] = ["1.0.0", "1.0.0", "0.9.4"];
 pub struct Scenario {
     /// Decides everything else.
     pub seed: u64,
-    /// How many devices.
+    /// How many devices that speak HTTP.
     pub devices: usize,
+    /// How many devices that speak LwM2M.
+    pub constrained: usize,
     /// A mistake to put in on purpose.
     pub sabotage: Option<Sabotage>,
 }
@@ -129,7 +134,15 @@ pub fn run(scenario: Scenario) -> Result<Summary, Violation> {
 enum Event {
     Wake(usize),
     Arrive(Request),
-    Return { device: usize, request: u64, response: Response },
+    Return {
+        device: usize,
+        request: u64,
+        response: Response,
+    },
+    /// A packet arrives at a device that speaks LwM2M.
+    Packet(usize, Packet),
+    /// The server's end of LwM2M.
+    Hub(Step),
     Turn,
     Tick,
     ServerStart,
@@ -152,6 +165,7 @@ struct World {
     wakes: Vec<Option<u64>>,
     next_request: u64,
     server: Server,
+    host: Host,
     is_turn_due: bool,
     crash: Option<Crash>,
     network: Network,
@@ -170,7 +184,7 @@ impl World {
         let products: Vec<ProductName> =
             ["pump", "valve"].map(|name| name.parse().expect("a valid name")).into();
         let mut truth = Truth::default();
-        let devices: Vec<_> = (0..scenario.devices)
+        let devices: Vec<_> = (0..scenario.devices + scenario.constrained)
             .map(|index| make_device(index, scenario, &mut random, &mut truth))
             .collect();
         let network = Network::draw(random.branch(), devices.len());
@@ -183,11 +197,12 @@ impl World {
             wakes: vec![None; devices.len()],
             next_request: 0,
             server: Server::new(Handle::new(backend, scenario.sabotage), scenario.sabotage),
+            host: Host::draw(Random::new(!scenario.seed)),
             is_turn_due: false,
             crash: None,
             network,
             operator: Operator::new(random.branch(), products),
-            faults: Faults::new(random.branch(), devices.len()),
+            faults: Faults::new(random.branch(), scenario.devices, scenario.constrained),
             is_chaos: true,
             books: Books::default(),
             truth,
@@ -248,9 +263,14 @@ impl World {
                     self.act(device, |device, io| device.answer(io, request, response));
                 }
             }
+            Event::Packet(device, packet) => self.deliver(device, packet),
+            Event::Hub(step) => self.step_hub(step),
             Event::Turn => self.turn(),
             Event::Tick => self.tick(),
-            Event::ServerStart => self.server.start(&mut self.truth),
+            Event::ServerStart => {
+                self.server.start(&mut self.truth);
+                self.start_hub();
+            }
             Event::Fault => self.fault(),
             Event::Operator => self.operate(),
             Event::Calm => self.calm_down(),
@@ -260,13 +280,14 @@ impl World {
 
     /// Lets a device act, sends what it sends, and sees when it wants to act again.
     fn act(&mut self, device: usize, action: impl FnOnce(&mut Device, &mut Io<'_>)) {
-        let mut sent = Vec::new();
+        let (mut sent, mut packets) = (Vec::new(), Vec::new());
         let mut io = Io {
             now: self.now,
             random: &mut self.random,
             truth: &mut self.truth,
             sent: &mut sent,
             next_request: &mut self.next_request,
+            packets: &mut packets,
             is_chaos: self.is_chaos,
         };
         action(&mut self.devices[device], &mut io);
@@ -274,6 +295,11 @@ impl World {
             for delay in self.network.delays(self.now, device) {
                 let request = Request { id, device, content: content.clone() };
                 self.at(self.now + delay, Event::Arrive(request));
+            }
+        }
+        for packet in packets {
+            for delay in self.network.delays(self.now, device) {
+                self.at(self.now + delay, Event::Hub(Step::Arrive(device, packet.clone())));
             }
         }
         self.schedule_wake(device);
@@ -309,11 +335,13 @@ impl World {
         let calls = self.server.waiting();
         let crash = self.crash.take();
         let clock = self.server.clock(self.now);
-        let answers = self.server.turn(self.now, crash, &mut self.truth);
+        let Turn { answers, came, hints } = self.server.turn(self.now, crash, &mut self.truth);
         self.audit(Moment { now: self.now, clock, calls });
         for answer in answers {
             self.send(answer);
         }
+        self.answer_hub(came);
+        self.hint_hub(hints);
         if !self.server.is_up() {
             self.recover();
         }
@@ -379,6 +407,9 @@ impl World {
         let saved = self.server.tick(self.now, &mut self.truth);
         self.audit(Moment { now: self.now, clock, calls: 0 });
         if saved {
+            let hints = self.server.fleet().map(|fleet| fleet.take_hints()).unwrap_or_default();
+            self.hint_hub(hints);
+            self.patrol();
             rest::check_after_tick(self, clock);
         }
     }
@@ -429,6 +460,9 @@ fn make_device(index: usize, scenario: Scenario, random: &mut Random, truth: &mu
     let version = FACTORY_VERSIONS[random.index(FACTORY_VERSIONS.len())];
     truth.devices.push(DeviceTruth::new(id.parse().expect("a valid ID")));
     truth.allow(index, version);
+    if index >= scenario.devices {
+        return Device::Constrained(Constrained::new(index, identity, version, random, scenario.sabotage));
+    }
     match random.below(3) {
         0 => {
             let period_ms = random.between(60_000, 240_000);

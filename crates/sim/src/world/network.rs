@@ -4,6 +4,8 @@ use crate::random::Random;
 
 /// Longest that a message is on its way, in milliseconds; nothing older arrives.
 pub(super) const DELAY_MS_MAX: u64 = 45_000;
+/// Shortest and longest time that most messages are on their way, in milliseconds.
+const USUAL_MS: (u64, u64) = (5, 800);
 
 /// How bad the network is. All rates per mille.
 #[derive(Debug)]
@@ -13,6 +15,8 @@ pub(super) struct Network {
     repeat: u64,
     /// Messages that take long; the others take less than a second.
     slow: u64,
+    /// Shortest and longest time on the way for all others, in milliseconds.
+    usual_ms: (u64, u64),
     /// Devices cut off, and until when.
     partitions: Vec<Option<u64>>,
 }
@@ -23,13 +27,19 @@ impl Network {
         let loss = [0, 10, 50, 150][random.index(4)];
         let repeat = [0, 20, 100][random.index(3)];
         let slow = [0, 30, 150][random.index(3)];
-        Self { random, loss, repeat, slow, partitions: vec![None; devices] }
+        Self { random, loss, repeat, slow, usual_ms: USUAL_MS, partitions: vec![None; devices] }
     }
 
     /// Makes it good, for the rest of the run.
     pub(super) fn heal(&mut self) {
         (self.loss, self.repeat, self.slow) = (0, 0, 0);
         self.partitions.fill(None);
+    }
+
+    /// Lets every message take so long.
+    #[cfg(test)]
+    pub(super) fn slow_down(&mut self, shortest_ms: u64, longest_ms: u64) {
+        self.usual_ms = (shortest_ms, longest_ms);
     }
 
     /// Cuts a device off for a while.
@@ -47,7 +57,8 @@ impl Network {
     }
 
     fn delay(&mut self) -> u64 {
-        let longest = if self.random.chance(self.slow) { DELAY_MS_MAX } else { 800 };
-        self.random.between(5, longest)
+        let (shortest, usual) = self.usual_ms;
+        let longest = if self.random.chance(self.slow) { DELAY_MS_MAX } else { usual };
+        self.random.between(shortest, longest)
     }
 }

@@ -26,11 +26,25 @@ pub enum Sabotage {
     SyncsLie,
     /// Devices confirm what they run on trial without looking at its health.
     ConfirmsUnseen,
+    /// The server does not keep what the hub has to remember of an update.
+    LosesMarkers,
+    /// The server takes "downloaded" for "runs the new version".
+    TakesMarkersForSuccess,
+    /// The hub is told everything that came of its calls twice.
+    HearsTwice,
+    /// The hub is never told that something has changed.
+    NeverPatrols,
+    /// The store of images gives other bytes.
+    ReadsOtherBytes,
+    /// The flash of devices does not keep what object 5 has to remember.
+    RecordsLie,
+    /// Devices install an image that does not work a second time.
+    InstallsTwice,
 }
 
 impl Sabotage {
     /// All of them.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 17] = [
         Self::AnswersBeforeCommit,
         Self::TakesInstalledForUpdated,
         Self::CountsCheckInsAsStarts,
@@ -41,6 +55,13 @@ impl Sabotage {
         Self::OffersFromTomorrow,
         Self::SyncsLie,
         Self::ConfirmsUnseen,
+        Self::LosesMarkers,
+        Self::TakesMarkersForSuccess,
+        Self::HearsTwice,
+        Self::NeverPatrols,
+        Self::ReadsOtherBytes,
+        Self::RecordsLie,
+        Self::InstallsTwice,
     ];
 
     /// What the door makes of a report.
@@ -78,7 +99,14 @@ impl Sabotage {
             | Self::NeverLooksAgain
             | Self::OffersFromTomorrow
             | Self::SyncsLie
-            | Self::ConfirmsUnseen => {}
+            | Self::ConfirmsUnseen
+            | Self::LosesMarkers
+            | Self::TakesMarkersForSuccess
+            | Self::HearsTwice
+            | Self::NeverPatrols
+            | Self::ReadsOtherBytes
+            | Self::RecordsLie
+            | Self::InstallsTwice => {}
         }
     }
 }

@@ -3,10 +3,11 @@
 
 use super::disk::{Handle, is_simulated};
 use super::exchange::{Content, Link, Request, Response};
+use super::lwm2m::{Call, Came};
 use super::operator::Command;
 use super::sabotage::Sabotage;
 use super::truth::Truth;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use updraft_core::fleet::{Assignment, Error, Fleet, Offer};
 use updraft_core::id::DeviceId;
@@ -75,12 +76,24 @@ pub(super) enum Crash {
     BeforeAnswers,
 }
 
+/// What a batch led to, once it is durable.
+#[derive(Debug, Default)]
+pub(super) struct Turn {
+    pub(super) answers: Vec<Answer>,
+    /// What came of what the hub asked.
+    pub(super) came: Vec<Came>,
+    /// Devices for whom something may have changed.
+    pub(super) hints: BTreeSet<DeviceId>,
+}
+
 /// The server.
 pub(super) struct Server {
     pub(super) disk: Handle,
     fleet: Option<Fleet<Handle>>,
     inbox: Vec<Request>,
     commands: Vec<Command>,
+    /// What the hub asks.
+    pub(super) calls: Vec<Call>,
     settled: BTreeMap<DeviceId, Settled>,
     clock_step_ms: i64,
     check_ins: u64,
@@ -94,6 +107,7 @@ impl Server {
             fleet: None,
             inbox: Vec::new(),
             commands: Vec::new(),
+            calls: Vec::new(),
             settled: BTreeMap::new(),
             clock_step_ms: 0,
             check_ins: 0,
@@ -133,6 +147,7 @@ impl Server {
         self.fleet = None;
         self.inbox.clear();
         self.commands.clear();
+        self.calls.clear();
         self.settled.clear();
     }
 
@@ -151,12 +166,12 @@ impl Server {
     }
 
     pub(super) fn has_work(&self) -> bool {
-        !(self.inbox.is_empty() && self.commands.is_empty())
+        !(self.inbox.is_empty() && self.commands.is_empty() && self.calls.is_empty())
     }
 
     /// How many calls wait.
     pub(super) fn waiting(&self) -> usize {
-        self.inbox.len() + self.commands.len()
+        self.inbox.len() + self.commands.len() + self.calls.len()
     }
 
     pub(super) fn fleet(&mut self) -> Option<&mut Fleet<Handle>> {
@@ -164,11 +179,12 @@ impl Server {
     }
 
     /// One batch: everything that waits, one commit, the answers.
-    pub(super) fn turn(&mut self, now: u64, crash: Option<Crash>, truth: &mut Truth) -> Vec<Answer> {
+    pub(super) fn turn(&mut self, now: u64, crash: Option<Crash>, truth: &mut Truth) -> Turn {
         let requests = std::mem::take(&mut self.inbox);
         let commands = std::mem::take(&mut self.commands);
         let clock = self.clock(now);
-        let Some(mut fleet) = self.fleet.take() else { return Vec::new() };
+        let calls = std::mem::take(&mut self.calls);
+        let Some(mut fleet) = self.fleet.take() else { return Turn::default() };
         let mut answers = Vec::new();
         let mut rest = Vec::new();
         for request in requests {
@@ -182,10 +198,13 @@ impl Server {
         }
         let mut decided: Vec<Answer> =
             rest.iter().map(|request| self.decide(clock, &mut fleet, request, truth)).collect();
+        let sabotage = self.sabotage;
+        let mut came: Vec<Came> =
+            calls.into_iter().map(|call| call.carry_out(clock, &mut fleet, sabotage, truth)).collect();
         if crash == Some(Crash::BeforeCommit) {
             self.crash();
             let early = self.sabotage == Some(Sabotage::AnswersBeforeCommit);
-            return if early { decided } else { Vec::new() };
+            return if early { Turn { answers: decided, came, ..Turn::default() } } else { Turn::default() };
         }
         let saved = fleet.commit();
         if let Err(error) = &saved {
@@ -193,19 +212,21 @@ impl Server {
         }
         if crash == Some(Crash::BeforeAnswers) {
             self.crash();
-            return Vec::new();
+            return Turn::default();
         }
         if saved.is_err() && self.sabotage != Some(Sabotage::AnswersBeforeCommit) {
             for answer in &mut decided {
                 (answer.response, answer.told, answer.noted) = (Response::Unavailable, None, None);
             }
+            came = came.into_iter().map(Came::undone).collect();
         }
         if saved.is_ok() {
             self.remember(clock, fleet.generation(), &decided);
         }
+        let hints = fleet.take_hints();
         self.fleet = Some(fleet);
         answers.extend(decided);
-        answers
+        Turn { answers, came, hints }
     }
 
     /// Time passes. Whether it was saved.
@@ -412,7 +433,7 @@ impl Answer {
 }
 
 impl Told {
-    fn of(assignment: &Assignment) -> Self {
+    pub(super) fn of(assignment: &Assignment) -> Self {
         Self {
             job: update::job(assignment),
             version: assignment.release.version.to_string(),

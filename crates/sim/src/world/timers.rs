@@ -24,22 +24,28 @@ pub(super) enum Alarm {
 }
 
 /// A device's alarms.
-#[derive(Debug, Default)]
-pub(super) struct Timers(BTreeMap<Alarm, u64>);
+#[derive(Debug)]
+pub(super) struct Timers<A = Alarm>(BTreeMap<A, u64>);
 
-impl Timers {
+impl<A> Default for Timers<A> {
+    fn default() -> Self {
+        Self(BTreeMap::new())
+    }
+}
+
+impl<A: Copy + Ord> Timers<A> {
     /// Sets an alarm, in place of the one of its kind.
-    pub(super) fn set(&mut self, alarm: Alarm, at: u64) {
+    pub(super) fn set(&mut self, alarm: A, at: u64) {
         self.0.insert(alarm, at);
     }
 
     /// Sets an alarm unless one of its kind comes earlier.
-    pub(super) fn set_earlier(&mut self, alarm: Alarm, at: u64) {
+    pub(super) fn set_earlier(&mut self, alarm: A, at: u64) {
         let due = self.0.entry(alarm).or_insert(at);
         *due = (*due).min(at);
     }
 
-    pub(super) fn clear(&mut self, alarm: Alarm) {
+    pub(super) fn clear(&mut self, alarm: A) {
         self.0.remove(&alarm);
     }
 
@@ -53,7 +59,7 @@ impl Timers {
     }
 
     /// Takes an alarm that is due.
-    pub(super) fn take_due(&mut self, now: u64) -> Option<Alarm> {
+    pub(super) fn take_due(&mut self, now: u64) -> Option<A> {
         let alarm = self.0.iter().find(|(_, at)| **at <= now).map(|(alarm, _)| *alarm)?;
         self.0.remove(&alarm);
         Some(alarm)

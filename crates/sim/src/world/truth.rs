@@ -38,6 +38,8 @@ pub(super) struct DeviceTruth {
     floor: Option<String>,
     settled: BTreeSet<String>,
     fell_back: BTreeSet<String>,
+    /// The jobs it was told of last, by the version each brings; where devices do not know of jobs.
+    pub(super) told: BTreeMap<String, String>,
     /// It will never speak again.
     pub(super) is_silent: bool,
 }
@@ -52,6 +54,7 @@ impl DeviceTruth {
             floor: None,
             settled: BTreeSet::new(),
             fell_back: BTreeSet::new(),
+            told: BTreeMap::new(),
             is_silent: false,
         }
     }
