@@ -37,6 +37,8 @@ IDLE, DOWNLOADING, DOWNLOADED, UPDATING = range(4)
 """Results of object 5."""
 NONE, SUCCESS, CONNECTION_LOST, INTEGRITY, UNSUPPORTED, INVALID_URI, FAILED = 0, 1, 4, 5, 6, 7, 8
 REBOOT_S = 0.2
+"""How often a package is asked for, and the pause between, in seconds."""
+PULLS_MAX, PULL_PAUSE_S = 10, 1
 
 
 def say(*words):
@@ -232,16 +234,26 @@ class Device:
         self.location = "/".join(answer.opt.location_path)
 
     async def update(self, how=Code.POST):
+        """Renews or ends the registration; what came of it, or `None` if the server is away."""
         request = Message(code=how, uri=f"{self.told['server']}/{self.location}")
-        answer = await self.context.request(request).response
+        try:
+            answer = await self.context.request(request).response
+        except aiocoap.error.Error as error:
+            say(how.name.lower(), repr(error))
+            return None
         say(how.name.lower(), answer.code)
         return answer.code
 
     async def pull(self, uri):
-        try:
-            answer = await self.context.request(Message(code=Code.GET, uri=uri)).response
-        except aiocoap.error.Error as error:
-            say("pull", repr(error))
+        for _ in range(PULLS_MAX):
+            try:
+                answer = await self.context.request(Message(code=Code.GET, uri=uri)).response
+                break
+            except aiocoap.error.Error as error:
+                # The system says at once what a radio would leave to time: nobody is there.
+                say("pull", repr(error))
+                await asyncio.sleep(PULL_PAUSE_S)
+        else:
             self.move(IDLE, CONNECTION_LOST)
             return
         if answer.code != Code.CONTENT:

@@ -10,6 +10,7 @@
 mod case;
 mod certificate;
 mod jobs;
+mod lwm2m;
 mod program;
 mod replica;
 mod server;

@@ -35,6 +35,10 @@ pub(crate) enum Kind {
     NodeExample,
     /// A script of `tests/clients/shell`.
     Shell,
+    /// A class of `tests/clients/java`.
+    Java,
+    /// libcoap's client on OpenSSL, by no name of a program.
+    Libcoap,
 }
 
 impl Kind {
@@ -43,15 +47,28 @@ impl Kind {
             Self::Python => installed().join("py/bin/python"),
             Self::Node | Self::NodeExample => "node".into(),
             Self::Shell => "bash".into(),
+            Self::Java => "java".into(),
+            Self::Libcoap => "coap-client-openssl".into(),
         }
     }
 
-    fn program(self, name: &str) -> PathBuf {
+    /// What makes its interpreter run a program.
+    fn words(self, name: &str) -> Vec<PathBuf> {
         match self {
-            Self::Python => root().join("tests/clients/python").join(name),
-            Self::Node => root().join("tests/clients/js").join(name),
-            Self::NodeExample => node_clients().join("node_modules").join(name),
-            Self::Shell => root().join("tests/clients/shell").join(name),
+            Self::Python => vec![root().join("tests/clients/python").join(name)],
+            Self::Node => vec![root().join("tests/clients/js").join(name)],
+            Self::NodeExample => vec![node_clients().join("node_modules").join(name)],
+            Self::Shell => vec![root().join("tests/clients/shell").join(name)],
+            Self::Java => {
+                let java = installed().join("java");
+                let path = std::env::join_paths([java.join("classes"), java.join("client/*")]).unwrap();
+                let quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error";
+                // One core's worth of threads: many of these run at once.
+                let small = ["-XX:ActiveProcessorCount=1", "-XX:TieredStopAtLevel=1", "-Xshare:auto", quiet];
+                let words = small.into_iter().chain(["-cp"]).map(PathBuf::from);
+                words.chain([path.into(), name.into()]).collect()
+            }
+            Self::Libcoap => Vec::new(),
         }
     }
 
@@ -60,6 +77,8 @@ impl Kind {
         match self {
             Self::Python => (Some(installed().join("py/.pins")), &["openssl"]),
             Self::Node | Self::NodeExample => (Some(node_clients().join(".pins")), &["node", "openssl"]),
+            Self::Java => (Some(installed().join("java/.pins")), &["java"]),
+            Self::Libcoap => (None, &["coap-client-openssl"]),
             Self::Shell => (None, &["mosquitto_sub", "mosquitto_pub", "mosquitto_rr", "curl", "jq"]),
         }
     }
@@ -85,7 +104,7 @@ impl Kind {
     pub(crate) fn command(self, name: &str, folder: &Path) -> Command {
         use std::os::unix::process::CommandExt;
         let mut command = Command::new(self.interpreter());
-        command.arg(self.program(name)).current_dir(folder).process_group(0);
+        command.args(self.words(name)).current_dir(folder).process_group(0);
         for name in ["UPDRAFT_URL", "UPDRAFT_TOKEN", "UPDRAFT_DATA", "UPDRAFT_CA", "AWS_PROFILE"] {
             command.env_remove(name);
         }

@@ -1,0 +1,7 @@
+//! LwM2M, with clients and a server of others: Leshan's, libcoap's, aiocoap's and npm's coap.
+
+mod aiocoap;
+mod leshan;
+mod libcoap;
+mod network;
+mod stage;
