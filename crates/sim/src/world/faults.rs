@@ -185,7 +185,6 @@ impl World {
         let back = self.random.chance(500) || self.server.clock_step_ms() > 0;
         self.server.step_clock(if back { -step } else { step });
         self.truth.count("clock steps");
-        self.with_hub(|_| ());
     }
 
     fn flash_by_hand(&mut self, device: usize) {

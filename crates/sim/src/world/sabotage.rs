@@ -30,7 +30,7 @@ pub enum Sabotage {
     LosesMarkers,
     /// The server takes "downloaded" for "runs the new version".
     TakesMarkersForSuccess,
-    /// The hub is told everything that came of its calls twice.
+    /// The hub is told everything that came of its calls twice. It must not mind: this is the one that no checker finds.
     HearsTwice,
     /// The hub is never told that something has changed.
     NeverPatrols,

@@ -37,6 +37,8 @@ pub(in super::super) struct Host {
     pub(super) hub: Option<Hub>,
     /// Which life of the server it is: what an earlier one began comes to nothing.
     pub(super) life: u64,
+    /// How far the server's clock was off when it started.
+    pub(super) clock_step_ms: i64,
     /// When the hub's wake is in the queue.
     pub(super) wake: Option<u64>,
     /// What is to be kept, and is not yet written.
@@ -82,6 +84,7 @@ impl Host {
         Self {
             hub: None,
             life: 0,
+            clock_step_ms: 0,
             wake: None,
             unsaved: Vec::new(),
             told: Vec::new(),

@@ -54,9 +54,11 @@ pub(super) enum Step {
 }
 
 impl World {
-    /// The hub's clock: the server's.
+    /// The hub's clock: what the server's showed when it started, and the time since. It never goes back while it runs.
     pub(super) fn moment(&self) -> Moment {
-        Moment(u64::try_from(self.server.clock(self.now).as_millis()).unwrap_or(0))
+        let stepped = self.server.clock_step_ms() - self.host.clock_step_ms;
+        let millis = self.server.clock(self.now).as_millis() - stepped;
+        Moment(u64::try_from(millis).unwrap_or(0))
     }
 
     /// Something happens at the server's end.
@@ -89,6 +91,7 @@ impl World {
     pub(super) fn start_hub(&mut self) {
         if self.server.is_up() {
             let generation = self.server.fleet().map_or(0, |fleet| fleet.generation());
+            self.host.clock_step_ms = self.server.clock_step_ms();
             self.host.start(generation);
             self.drive_hub();
         }

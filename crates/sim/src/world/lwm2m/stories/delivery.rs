@@ -84,7 +84,7 @@ fn a_thousand_devices_pushed_at_once_read_the_image_once() {
     let mut story = Story::new(Preference::Push, natures);
     story.pass(MINUTE);
     assert!(are_known(&story.world));
-    story.release(NEW, 16 * 1_024, 0);
+    story.release(NEW, 6 * 1_024, 0);
     story.pass(5 * MINUTE);
     assert!(has_succeeded(&story.world));
     assert_eq!(story.world.host.reads, 1, "one piece of 64 KiB, for all");
