@@ -38,6 +38,7 @@ pub(super) struct Nature {
 
 impl Nature {
     /// A device without whims.
+    #[cfg(test)]
     pub(super) const PLAIN: Self = Self {
         is_secured: false,
         is_queued: false,
