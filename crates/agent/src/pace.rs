@@ -64,8 +64,10 @@ mod tests {
         let (base, width) = (CONNECT_PAUSE_MIN * 8, 8);
         for tenth in 0..10 {
             let from = base + CONNECT_PAUSE_MIN * width * tenth / 10;
-            let in_it =
-                pauses.iter().filter(|at| (from..from + CONNECT_PAUSE_MIN * width / 10).contains(*at)).count();
+            let in_it = pauses
+                .iter()
+                .filter(|at| (from..from + CONNECT_PAUSE_MIN * width / 10).contains(*at))
+                .count();
             assert!((60..140).contains(&in_it), "{in_it} of 1000 devices in tenth {tenth}");
         }
         assert_eq!(connect_pause("device-1", 4), pauses[1]);

@@ -3,8 +3,8 @@
 //! An empty file is the embedded profile and works. Unknown keys are errors: a typing mistake must not be a default.
 
 use crate::protocols::aws::config::AwsConfig;
-use crate::protocols::http::config::CheckInConfig;
 use crate::protocols::config::ProtocolsConfig;
+use crate::protocols::http::config::CheckInConfig;
 use serde::Deserialize;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -35,7 +35,13 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
     /// A token of the devices' product; over LwM2M none is needed
-    #[arg(long, env = "UPDRAFT_TOKEN", hide_env_values = true, default_value = "", hide_default_value = true)]
+    #[arg(
+        long,
+        env = "UPDRAFT_TOKEN",
+        hide_env_values = true,
+        default_value = "",
+        hide_default_value = true
+    )]
     token: String,
     /// The devices' product
     #[arg(long, default_value = "simulated")]

@@ -147,7 +147,8 @@ fn download(
     client: &ureq::Agent,
     plain_links: bool,
 ) -> Result<(), FotaError> {
-    let wanted = Wanted { link: document.bc_url.clone(), size: Some(document.bc_size), offset: 0, etag: None };
+    let wanted =
+        Wanted { link: document.bc_url.clone(), size: Some(document.bc_size), offset: 0, etag: None };
     let mut intake = Intake { storage, path: path.to_owned(), wanted, error: None };
     let mut last = String::new();
     for attempt in 1..=FETCHES_MAX {
