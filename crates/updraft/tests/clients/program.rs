@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Shell,
     /// A class of `tests/clients/java`.
     Java,
+    /// A jar that comes as it is.
+    Jar,
     /// libcoap's client on OpenSSL, by no name of a program.
     Libcoap,
 }
@@ -47,7 +49,7 @@ impl Kind {
             Self::Python => installed().join("py/bin/python"),
             Self::Node | Self::NodeExample => "node".into(),
             Self::Shell => "bash".into(),
-            Self::Java => "java".into(),
+            Self::Java | Self::Jar => "java".into(),
             Self::Libcoap => "coap-client-openssl".into(),
         }
     }
@@ -68,6 +70,11 @@ impl Kind {
                 let words = small.into_iter().chain(["-cp"]).map(PathBuf::from);
                 words.chain([path.into(), name.into()]).collect()
             }
+            Self::Jar => {
+                // Its JSON library is older than Java's modules.
+                let opens = ["--add-opens", "java.base/java.util=ALL-UNNAMED", "-jar"];
+                opens.map(PathBuf::from).into_iter().chain([installed().join("java").join(name)]).collect()
+            }
             Self::Libcoap => Vec::new(),
         }
     }
@@ -77,7 +84,7 @@ impl Kind {
         match self {
             Self::Python => (Some(installed().join("py/.pins")), &["openssl"]),
             Self::Node | Self::NodeExample => (Some(node_clients().join(".pins")), &["node", "openssl"]),
-            Self::Java => (Some(installed().join("java/.pins")), &["java"]),
+            Self::Java | Self::Jar => (Some(installed().join("java/.pins")), &["java"]),
             Self::Libcoap => (None, &["coap-client-openssl"]),
             Self::Shell => (None, &["mosquitto_sub", "mosquitto_pub", "mosquitto_rr", "curl", "jq"]),
         }

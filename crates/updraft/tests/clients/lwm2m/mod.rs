@@ -1,5 +1,6 @@
 //! LwM2M, with clients and a server of others: Leshan's, libcoap's, aiocoap's and npm's coap.
 
+mod agent;
 mod aiocoap;
 mod leshan;
 mod libcoap;
