@@ -1,7 +1,7 @@
 //! The device as an LwM2M client: it registers at the server, and object 5 (Firmware Update) says and hears what a check-in
 //! does with other transports.
 //!
-//! [`line`] is a thread of its own that holds the socket, the DTLS session and [`updraft_lwm2m::client::Client`]. Between it
+//! [`mod@line`] is a thread of its own that holds the socket, the DTLS session and [`updraft_lwm2m::client::Client`]. Between it
 //! and the agent is a [`desk`]: the agent leaves its words there, the line the package that the server wants installed. So
 //! the updater, the slots, the ledger and the power cuts are the same as with every transport.
 //!
