@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use carrier::{
-    Carrier, Credential, KEEP_ALIVE, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, LIFETIME, LIFETIME_MAX, LIFETIME_MIN,
-    Lwm2m, Lwm2mCredential,
+    Carrier, Credential, Delivery, KEEP_ALIVE, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, LIFETIME, LIFETIME_MAX,
+    LIFETIME_MIN, Lwm2m, Lwm2mCredential,
 };
 
 /// Version reported where neither a slot nor a file nor an option knows one: below every release.
@@ -150,6 +150,9 @@ options! {
     /// Over LwM2M: the device sleeps between its messages (queue mode) [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     queue_mode: bool,
+    /// Over LwM2M: how images may come [default: both]
+    #[arg(long, value_enum, value_name = "WAY")]
+    delivery: Delivery,
     /// Certificates to trust, as PEM; without it those of the public web
     #[arg(long, value_name = "FILE")]
     ca: PathBuf,

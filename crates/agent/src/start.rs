@@ -1,6 +1,7 @@
 //! The first moments of a boot: the ledger and the slots are compared, and the slots are right.
 
 use crate::ledger::{Ledger, Phase};
+use crate::package::is_package;
 use crate::slots::{SlotRecord, SlotState};
 use crate::updater::{Action, Installer, Updater, ended};
 use updraft_wire::{Assignment, JobId, Reason, UpdateState, UpdateStatus};
@@ -125,10 +126,15 @@ impl Updater {
 
     fn reconcile_written(&mut self, start: &Start, assignment: &Assignment) -> Vec<Action> {
         let is_staged = matches!(self.ledger.phase, Phase::Staged { .. });
-        let other = start.other.as_ref().filter(|record| {
-            record.job.as_ref() == Some(&assignment.job)
-                && record.manifest.as_ref() == Some(&assignment.manifest)
-        });
+        let other = start.other.as_ref().filter(|record| record.job.as_ref() == Some(&assignment.job));
+        let is_described = |record: &&SlotRecord| record.manifest.as_ref() == Some(&assignment.manifest);
+        let is_package = other.is_some_and(|record| record.manifest.as_ref().is_some_and(is_package));
+        let state = other.map(|record| record.state);
+        if is_package && state == Some(SlotState::Writing) && !other.as_ref().is_some_and(is_described) {
+            // The ledger knows what the package is, and the slot's record was to be told next.
+            return vec![Action::Describe, Action::Verify];
+        }
+        let other = other.filter(is_described);
         match other.map(|record| record.state) {
             Some(SlotState::Ready) => vec![Action::Verify],
             Some(SlotState::Writing) if is_staged => vec![Action::Verify],

@@ -294,12 +294,13 @@ impl Updater {
 
     fn handle_sealed(&mut self, version: String, size: u64, sha256: String) -> Vec<Action> {
         match &mut self.ledger.phase {
-            Phase::Downloading { assignment, .. } if is_package(&assignment.manifest) => {
+            Phase::Downloading { assignment, position } if is_package(&assignment.manifest) => {
+                position.offset = size;
                 assignment.manifest.version = version;
                 for artifact in &mut assignment.manifest.artifacts {
                     (artifact.size, artifact.sha256) = (size, sha256.clone());
                 }
-                // Cut off between the two, the records differ, and the package is fetched anew.
+                // Cut off between the two, the next start finds the package whole, and describes it.
                 vec![Action::Save, Action::Describe, Action::Verify]
             }
             Phase::Idle

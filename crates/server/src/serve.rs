@@ -15,10 +15,10 @@ use crate::engine::{Engine, EngineError, Running};
 use crate::listen::{self, BindError, Drained, ListenLimits, Listener, Shutdown};
 use crate::pki::client::Authority;
 use crate::pki::{self, PkiError, SERVER_FILE, SERVER_KEY_FILE};
+use crate::protocols::aws::topics::Topics;
 use crate::protocols::http::serve::{self as check_in, Doors};
 use crate::protocols::lwm2m::books::BooksError;
 use crate::protocols::mqtt::external::OpenError as BrokerError;
-use crate::protocols::mqtt::links::Links;
 use crate::protocols::mqtt::start::StartError;
 use crate::store::{Database, OpenError};
 use axum::Router;
@@ -119,12 +119,21 @@ struct Tls {
     authority: Arc<Authority>,
 }
 
-impl Server {
-    /// Opens everything that a configuration names, making the data folder on first start.
-    ///
-    /// # Errors
-    /// [`ServeError`].
-    pub async fn open(config: &Config) -> Result<Self, ServeError> {
+/// What every door stands on.
+struct Ground<'a> {
+    config: &'a Config,
+    clock: Clock,
+    database: Database,
+    auth: Auth,
+    tls: Tls,
+    signer: Arc<LinkSigner>,
+    artifacts: Artifacts,
+    engine: Engine,
+}
+
+impl<'a> Ground<'a> {
+    /// Opens the data folder, making it on first start, and starts the engine.
+    fn open(config: &'a Config) -> Result<(Self, Running), ServeError> {
         let data = config.data();
         make_folder(data)?;
         let clock = Clock::system();
@@ -133,75 +142,77 @@ impl Server {
         let master = MasterKey::open(&data.join(ACCESS_KEY_FILE)).map_err(AuthError::from)?;
         let auth = Auth::open(database.tokens()?, master, now)?;
         auth.keep_operator_token(data, now)?;
-        let mut tls = open_tls(config, now)?;
+        let tls = open_tls(config, now)?;
         let signer = Arc::new(LinkSigner::open(&data.join(LINK_KEYS_FILE), seconds(now))?);
         let artifacts = Artifacts::open_folder(&data.join(ARTIFACTS_FOLDER))?;
         let (engine, running) = Engine::start(database.fleet()?, clock)?;
-        let doors = Arc::new(Doors {
-            engine: engine.clone(),
-            auth: auth.clone(),
-            signer: signer.clone(),
+        Ok((Self { config, clock, database, auth, tls, signer, artifacts, engine }, running))
+    }
+
+    fn check_in_doors(&self) -> Arc<Doors> {
+        let config = self.config;
+        Arc::new(Doors {
+            engine: self.engine.clone(),
+            auth: self.auth.clone(),
+            signer: self.signer.clone(),
             config: config.check_in.clone(),
             public_url: config.device.public_url.clone(),
             bind_links_to_address: config.artifacts.bind_links_to_address,
             body_time_max: check_in::BODY_TIME_MAX,
-        });
-        let downloads_max = config.artifacts.downloads_max;
+        })
+    }
+
+    fn aws_doors(&mut self, topics: Arc<dyn Topics>) -> Result<aws::Doors, ServeError> {
+        Ok(aws::Doors {
+            engine: self.engine.clone(),
+            auth: self.auth.clone(),
+            signer: self.signer.clone(),
+            certified: aws::certified(self.config, &self.auth, &mut self.tls, self.clock)?,
+            topics,
+            books: Arc::new(aws::Lists::new(self.database.views()?)),
+            artifacts: self.artifacts.clone(),
+            credential_life: self.config.aws.credential_life.0,
+            has_control_plane: false,
+        })
+    }
+}
+
+impl Server {
+    /// Opens everything that a configuration names, making the data folder on first start.
+    ///
+    /// # Errors
+    /// [`ServeError`].
+    pub async fn open(config: &Config) -> Result<Self, ServeError> {
+        let (mut ground, running) = Ground::open(config)?;
+        let doors = ground.check_in_doors();
         let downloads = Arc::new(Downloads::new(
-            artifacts.clone(),
-            signer.clone(),
+            ground.artifacts.clone(),
+            ground.signer.clone(),
             check_in::gate(&doors),
-            downloads_max,
+            config.artifacts.downloads_max,
         ));
         let device = listen::bind(config.device.listen, "[device] listen").await?;
         let port = device.local_addr().map_err(ServeError::Address)?.port();
-        let links = Links {
-            signer: signer.clone(),
-            base_url: base_url(config, port).into(),
-            life: config.check_in.link_life.0,
-        };
-        let meaning = mqtt::Meaning::open(config, engine.clone(), &auth, clock, links, &database).await?;
+        let base_url = base_url(config, port);
+        let meaning = mqtt::Meaning::open(&ground, &base_url).await?;
         let carrier = aws::Carrier { handler: meaning.handler.clone(), bus: meaning.bus.clone() };
-        let mqtt = mqtt::Served::open(config, &auth, &tls, clock, meaning).await?;
-        let aws = aws::Doors {
-            engine: engine.clone(),
-            auth: auth.clone(),
-            signer: signer.clone(),
-            certified: aws::certified(config, &auth, &mut tls, clock)?,
-            topics: Arc::new(carrier),
-            books: Arc::new(aws::Lists::new(database.views()?)),
-            artifacts: artifacts.clone(),
-            credential_life: config.aws.credential_life.0,
-            has_control_plane: false,
-        };
+        let mqtt = mqtt::Served::open(&ground, meaning).await?;
+        let aws = ground.aws_doors(Arc::new(carrier))?;
         let devices = check_in::router(doors)
             .merge(downloads.router())
             .merge(mqtt.websocket())
             .merge(aws::router(aws.clone()));
-        let upload_limits = UploadLimits { bytes_max: config.artifacts.upload_bytes_max };
-        let public_url = config.device.public_url.clone().unwrap_or_default();
-        let ingredients = lwm2m::Ingredients {
-            config,
-            engine: &engine,
-            auth: &auth,
-            tls: &tls,
-            clock,
-            signer: signer.clone(),
-            artifacts: &artifacts,
-            database: &database,
-            base_url: base_url(config, port),
-        };
-        let (lwm2m, lwm2m_api) = lwm2m::Lwm2m::open(ingredients).await?.unzip();
-        let Tls { device: tls, authority, .. } = tls;
+        let (lwm2m, lwm2m_api) = lwm2m::Lwm2m::open(&ground, &base_url).await?.unzip();
+        let Ground { tls: Tls { device: tls, authority, .. }, .. } = ground;
         let parts = api::Parts {
-            engine,
-            database,
-            artifacts,
-            upload_limits,
-            auth,
+            engine: ground.engine,
+            database: ground.database,
+            artifacts: ground.artifacts,
+            upload_limits: UploadLimits { bytes_max: config.artifacts.upload_bytes_max },
+            auth: ground.auth,
             authority,
-            signer,
-            public_url,
+            signer: ground.signer,
+            public_url: config.device.public_url.clone().unwrap_or_default(),
             lwm2m: lwm2m_api,
         };
         let aws = aws::Doors { has_control_plane: true, ..aws };

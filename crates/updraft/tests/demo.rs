@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 #[test]
-fn the_demonstration_ends_well_over_http_and_mqtt_and_shows_devices_that_fell_back() {
+fn the_demonstration_ends_well_over_http_mqtt_and_lwm2m_and_shows_devices_that_fell_back() {
     let program = Path::new(env!("CARGO_BIN_EXE_updraft"));
     let agent = program.with_file_name("updraft-agent");
     assert!(agent.is_file(), "build it first: cargo build -p updraft-agent");
@@ -12,14 +12,14 @@ fn the_demonstration_ends_well_over_http_and_mqtt_and_shows_devices_that_fell_ba
     let output = output.expect("the program starts");
     let (said, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{said}\n{errors}");
-    for line in ["1.0.0: 10 succeeded, 0 failed, of 10", "1.1.0: 7 succeeded, 3 failed, of 10"] {
+    for line in ["1.0.0: 14 succeeded, 0 failed, of 14", "1.1.0: 9 succeeded, 5 failed, of 14"] {
         assert!(said.contains(line), "{line}: {said}");
     }
     let summary = said.split_once("\nSummary\n").expect("it ends with a summary").1;
     for carrier in ["HTTP", "MQTT"] {
         assert!(has_line(summary, &["2 of 2 simulated report 1.1.0", carrier]), "{carrier}: {said}");
     }
-    for agent in ["http", "replica", "jobs"] {
+    for agent in ["http", "replica", "jobs", "pulled", "pushed"] {
         let well = format!("{agent}-1");
         assert!(has_line(summary, &[&well, "reports 1.1.0", "holds 1.1.0"]), "{well}: {said}");
         let failing = format!("{agent}-2");

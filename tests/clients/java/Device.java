@@ -106,6 +106,10 @@ public final class Device {
         objects.setInstancesForObject(LwM2mId.SERVER, new Server(1, Long.parseLong(told.get("lifetime"))));
         objects.setInstancesForObject(LwM2mId.DEVICE, new About());
         objects.setInstancesForObject(LwM2mId.FIRMWARE, firmware);
+        // Nobody makes further instances of these; Leshan asks for who would.
+        for (int object : new int[] { LwM2mId.DEVICE, LwM2mId.FIRMWARE }) {
+            objects.setFactoryForObject(object, (model, id, used) -> null);
+        }
         CaliforniumClientEndpointsProvider.Builder endpoints = new CaliforniumClientEndpointsProvider.Builder(
                 new CoapClientProtocolProvider(), new CoapsClientProtocolProvider());
         endpoints.setConfiguration(configure(endpoints.createDefaultConfiguration()));
@@ -118,9 +122,17 @@ public final class Device {
         client.start();
     }
 
-    /** Goes away without a word and comes back. */
+    /** Goes away without a word and comes back. What Leshan ends there may wait for ever for a notification on its way. */
     private void reboot() {
-        client.destroy(false);
+        LeshanClient former = client;
+        Thread end = new Thread(() -> former.destroy(false));
+        end.setDaemon(true);
+        end.start();
+        try {
+            end.join(TimeUnit.SECONDS.toMillis(2));
+        } catch (InterruptedException interrupted) {
+            throw new IllegalStateException(interrupted);
+        }
         boot();
     }
 
@@ -183,15 +195,18 @@ public final class Device {
         }
     }
 
-    /** Object 5: outlives reboots, as if it were in flash. */
+    /**
+     * Object 5: outlives reboots, as if it were in flash. It takes no lock: Leshan holds one of its own while it asks, and
+     * wants the same one while it is told of a change.
+     */
     private final class Firmware extends BaseInstanceEnabler {
-        private int state;
-        private int result;
-        private String uri = "";
-        private byte[] image;
+        private volatile int state;
+        private volatile int result;
+        private volatile String uri = "";
+        private volatile byte[] image;
 
         @Override
-        public synchronized ReadResponse read(LwM2mServer server, int resource) {
+        public ReadResponse read(LwM2mServer server, int resource) {
             switch (resource) {
             case 1:
                 return ReadResponse.success(resource, uri);
@@ -213,7 +228,7 @@ public final class Device {
         }
 
         @Override
-        public synchronized WriteResponse write(LwM2mServer server, boolean replace, int resource, LwM2mResource value) {
+        public WriteResponse write(LwM2mServer server, boolean replace, int resource, LwM2mResource value) {
             if (resource == 0) {
                 return takePackage((byte[]) value.getValue());
             }
@@ -250,7 +265,7 @@ public final class Device {
         }
 
         @Override
-        public synchronized ExecuteResponse execute(LwM2mServer server, int resource, Arguments words) {
+        public ExecuteResponse execute(LwM2mServer server, int resource, Arguments words) {
             if (resource != 2 || state != 2) {
                 return ExecuteResponse.methodNotAllowed();
             }
@@ -264,7 +279,7 @@ public final class Device {
             return List.of(0, 1, 2, 3, 5, 8, 9);
         }
 
-        private synchronized void move(int state, int result) {
+        private void move(int state, int result) {
             this.state = state;
             this.result = result;
             say("state " + state + " result " + result);
@@ -310,14 +325,12 @@ public final class Device {
 
         private void install() {
             boolean works = told.get("boots").equals("well");
-            synchronized (this) {
-                if (works) {
-                    version = new String(image, StandardCharsets.US_ASCII).split(" ", 2)[0];
-                }
-                uri = "";
-                state = 0;
-                result = works ? 1 : 8;
+            if (works) {
+                version = new String(image, StandardCharsets.US_ASCII).split(" ", 2)[0];
             }
+            uri = "";
+            state = 0;
+            result = works ? 1 : 8;
             say("reboot into " + version);
             reboot();
         }

@@ -78,6 +78,21 @@ pub struct Lwm2m {
     pub lifetime: Duration,
     /// Whether the device sleeps between its messages.
     pub is_queued: bool,
+    /// How images may come.
+    pub delivery: Delivery,
+}
+
+/// How images may come to an LwM2M device.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Delivery {
+    /// It fetches them, or is sent them, as the server likes
+    #[default]
+    Both,
+    /// It fetches them
+    Pull,
+    /// It is sent them
+    Push,
 }
 
 /// What proves to an LwM2M server that this is the device.
@@ -123,10 +138,11 @@ impl Options {
         let keep_alive = self.keep_alive.map_or(KEEP_ALIVE, |span| span.0);
         let is_mqtt_set = self.mqtt_flow.is_some() || self.keep_alive.is_some();
         let is_psk_set = self.psk_identity.is_some() || self.psk_key_file.is_some();
-        let is_lwm2m_set = is_psk_set || self.lifetime.is_some() || self.queue_mode.is_some();
+        let is_lwm2m_set =
+            is_psk_set || self.lifetime.is_some() || self.queue_mode.is_some() || self.delivery.is_some();
         match self.transport.unwrap_or_default() {
             TransportName::Http | TransportName::Mqtt if is_lwm2m_set => Err(ConfigError::Conflict(
-                "--psk-identity, --psk-key-file, --lifetime and --queue-mode are for --transport lwm2m",
+                "--psk-identity, --psk-key-file, --lifetime, --queue-mode and --delivery are for --transport lwm2m",
             )),
             TransportName::Lwm2m if is_mqtt_set => {
                 Err(ConfigError::Conflict("--mqtt-flow and --keep-alive are for --transport mqtt"))
@@ -184,7 +200,12 @@ impl Options {
                 ));
             }
         };
-        Ok(Lwm2m { credential, lifetime, is_queued: self.queue_mode.unwrap_or(false) })
+        Ok(Lwm2m {
+            credential,
+            lifetime,
+            is_queued: self.queue_mode.unwrap_or(false),
+            delivery: self.delivery.unwrap_or_default(),
+        })
     }
 
     fn token(&self) -> Result<Option<String>, ConfigError> {

@@ -8,7 +8,7 @@ use super::pull::{Pull, Surroundings};
 use super::push::{Push, give};
 use super::wire::{Heard, Wire};
 use crate::agent::Input;
-use crate::config::{Config, Lwm2m};
+use crate::config::{Config, Delivery, Lwm2m};
 use crate::fetch::{FetchError, FetchPart};
 use crate::pace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -45,6 +45,7 @@ pub(super) struct Settings {
     pub(super) state: PathBuf,
     pub(super) lifetime: Duration,
     pub(super) is_queued: bool,
+    pub(super) delivery: Delivery,
 }
 
 impl Settings {
@@ -73,6 +74,7 @@ impl Settings {
             state: config.state.clone(),
             lifetime: lwm2m.lifetime,
             is_queued: lwm2m.is_queued,
+            delivery: lwm2m.delivery,
         }
     }
 
@@ -161,9 +163,9 @@ impl Line {
             let is_short_of_room = self.settle(now);
             if self.desk.papers().is_closed && leave_until.is_none() {
                 leave_until = Some(now.plus(LEAVE_TIME_MAX));
+                self.has_left = self.client.location().is_none();
                 self.client.stop(now);
                 self.settle(now);
-                self.has_left |= self.client.location().is_none() && self.wire.is_none();
             }
             if leave_until.is_some_and(|until| self.has_left || until <= self.now()) {
                 if let Some(wire) = &mut self.wire {
@@ -239,6 +241,7 @@ impl Line {
             Action::Disconnect => self.has_left = true,
             Action::Registered(location) => {
                 self.desk.note(format!("registered as {location}"));
+                self.has_left = false;
                 self.desk.papers().registered = Some(Ok(()));
                 self.measure(now);
                 self.desk.hint();
@@ -277,6 +280,10 @@ impl Line {
     }
 
     fn connect(&mut self, now: Moment, session: Session) {
+        // What was asked on the session before is not answered on the next one.
+        if let Some(pull) = &mut self.pull {
+            pull.handle_session_lost();
+        }
         if session == Session::Any && self.wire.is_some() {
             self.client.connected(now);
             return;

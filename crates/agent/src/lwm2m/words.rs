@@ -2,6 +2,7 @@
 
 use super::kept::Kept;
 use super::line::Line;
+use crate::config::Delivery;
 use updraft_lwm2m::firmware::object::{Abilities, Image, Restart};
 use updraft_lwm2m::firmware::{DeliveryMethod, Object, Record, Scheme, State, UpdateResult};
 use updraft_lwm2m::{Moment, Value};
@@ -66,7 +67,11 @@ impl Line {
         let secure = [Scheme::Coaps].into_iter().filter(|_| !is_plain);
         Abilities {
             schemes: plain.chain(secure).chain([Scheme::Https]).collect(),
-            delivery: DeliveryMethod::Both,
+            delivery: match self.settings.delivery {
+                Delivery::Both => DeliveryMethod::Both,
+                Delivery::Pull => DeliveryMethod::Pull,
+                Delivery::Push => DeliveryMethod::Push,
+            },
             image_bytes_max: crate::package::PACKAGE_BYTES_MAX,
         }
     }

@@ -79,6 +79,7 @@ impl Device {
     }
 
     /// Runs the agent for a server at this address.
+    #[cfg(any(feature = "mqtt", feature = "lwm2m"))]
     pub(crate) fn run_at(&self, server: &str, more: &[&str]) -> Running {
         Running { child: self.command_at(server, more).spawn().unwrap() }
     }

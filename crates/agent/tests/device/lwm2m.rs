@@ -1,8 +1,9 @@
 //! Updates over LwM2M: sent, and fetched by CoAP and HTTP; as they should go, and as they should not.
 
 use crate::device::{Device, FACTORY};
-use crate::lwm2m_server::Server;
+use crate::lwm2m_server::{Server, certificate};
 use crate::stub::{PRODUCT, Stub, image, serve};
+use crate::tls::Authority;
 use updraft_dtls::Identity;
 use updraft_lwm2m::coap::{Code, Method, Request};
 
@@ -142,6 +143,31 @@ fn a_cancelled_package_is_thrown_away_and_the_next_one_is_taken() {
 }
 
 #[test]
+fn a_closed_window_puts_an_update_off_for_as_long_as_the_server_allows() {
+    let (mut server, device) = (Server::start(), Device::new());
+    let ioto = device.path("ioto.json5");
+    std::fs::write(&ioto, "{ update: { enable: true, apply: 'never' } }").unwrap();
+    let ioto = ioto.display().to_string();
+    let _agent = device.run_at(&server.url(), &with(&[&LWM2M, &HEALTHY, &["--ioto", &ioto]]));
+    server.registered(1);
+    assert_eq!(server.push(&labelled(5_000, PRODUCT, "1.1.0")), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.write("/5/0/13", "2"), Code::CHANGED);
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("2", "11");
+    assert_eq!(device.active_version(), FACTORY);
+    server.until_firmware("0", "1");
+    assert_eq!(device.active_version(), "1.1.0", "the period is over, and the window still closed");
+    // Where the server allows no waiting, there is none.
+    assert_eq!(server.write("/5/0/13", "0"), Code::CHANGED);
+    assert_eq!(server.push(&labelled(5_000, PRODUCT, "1.2.0")), Code::CHANGED);
+    server.until_firmware("2", "0");
+    assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
+    server.until_firmware("0", "1");
+    assert_eq!(device.active_version(), "1.2.0");
+}
+
+#[test]
 fn a_downloaded_package_outlives_the_agent() {
     let (mut server, device, agent) = registered(&HEALTHY);
     let bytes = labelled(5_000, PRODUCT, "1.1.0");
@@ -217,6 +243,31 @@ fn over_dtls_a_device_with_its_key_takes_a_package() {
     assert_eq!(server.execute("/5/0/2"), Code::CHANGED);
     server.until_firmware("0", "1");
     assert_eq!(device.current_image(), Some(bytes));
+}
+
+#[test]
+fn over_dtls_a_device_with_its_certificate_registers_and_a_server_of_another_name_is_left() {
+    let (authority, device) = (Authority::new(), Device::new());
+    let (chain, key) = certificate(&authority, "device-1");
+    let path = |name: &str| device.path(name).display().to_string();
+    std::fs::write(path("device.pem"), chain).unwrap();
+    std::fs::write(path("device.key"), key).unwrap();
+    let ca = authority.pem.display().to_string();
+    let (cert, key) = (path("device.pem"), path("device.key"));
+    let more = with(&[&LWM2M, &HEALTHY, &["--ca", &ca, "--cert", &cert, "--key", &key]]);
+
+    let mut server = Server::start_with_certificates(&authority, "127.0.0.1");
+    let agent = device.run_at(&server.url(), &more);
+    server.registered(1);
+    let Some(Identity::Certificate(proved)) = &server.identity else { panic!("{:?}", server.identity) };
+    assert_eq!(proved.common_name.as_deref(), Some("device-1"));
+    assert_eq!(server.read("/3/0/3"), FACTORY);
+    agent.kill();
+
+    let mut other = Server::start_with_certificates(&authority, "127.0.0.2");
+    let _agent = device.run_at(&other.url(), &more);
+    other.until("the device's refusal", |other| other.refusals.first().copied());
+    assert_eq!(other.registrations, 0);
 }
 
 #[test]

@@ -1,17 +1,29 @@
 //! An LwM2M server of a few lines, for one device: it answers the registration, and asks what the test asks.
 
 use crate::stub::PATIENCE;
+use crate::tls::Authority;
+use rcgen::{CertificateParams, DnType, KeyPair};
 use std::collections::BTreeMap;
 use std::net::UdpSocket;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use updraft_dtls::{Event as Heard, Identity, Lookup, Plain, ServerConfig, SessionId, Sessions};
+use updraft_dtls::{
+    Certified, Event as Heard, Identity, Lookup, OwnCertificate, Plain, ServerConfig, SessionId, Sessions,
+};
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::coap::block;
 use updraft_lwm2m::coap::option::number;
 use updraft_lwm2m::coap::{
     BlockSize, Code, Config, Event, Exchange, Method, Peer, Request, RequestId, Response,
 };
+
+/// A certificate for a name, and its key.
+pub(crate) fn certificate(authority: &Authority, name: &str) -> (String, String) {
+    let mut params = CertificateParams::new([name.to_owned()]).unwrap();
+    params.distinguished_name.push(DnType::CommonName, name);
+    let key = KeyPair::generate().unwrap();
+    (params.signed_by(&key, &authority.issuer).unwrap().pem(), key.serialize_pem())
+}
 
 /// A server on loopback.
 pub(crate) struct Server {
@@ -24,6 +36,8 @@ pub(crate) struct Server {
     /// Who the device proved to be.
     pub(crate) identity: Option<Identity>,
     answers: BTreeMap<RequestId, Result<Response, String>>,
+    /// Why handshakes came to nothing.
+    pub(crate) refusals: Vec<updraft_dtls::Failure>,
     /// How often the device has registered.
     pub(crate) registrations: usize,
     /// What it said goodbye to.
@@ -51,6 +65,16 @@ impl Server {
         Self::with(Box::new(server), "coaps")
     }
 
+    /// With DTLS, and certificates of one authority on both ends; the server's is for `name`.
+    pub(crate) fn start_with_certificates(authority: &Authority, name: &str) -> Self {
+        let (chain, key) = certificate(authority, name);
+        let own = OwnCertificate { chain: chain.into_bytes(), key: key.into_bytes() };
+        let device_roots = std::fs::read(&authority.pem).unwrap();
+        let certified = Some(Certified { own, device_roots });
+        let config = ServerConfig { certified, ..ServerConfig::new() };
+        Self::with(Box::new(updraft_dtls::Server::new(config).unwrap()), "coaps")
+    }
+
     fn with(sessions: Box<dyn Sessions>, scheme: &'static str) -> Self {
         let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
         socket.set_read_timeout(Some(Duration::from_millis(5))).unwrap();
@@ -62,6 +86,7 @@ impl Server {
             peer: None,
             identity: None,
             answers: BTreeMap::new(),
+            refusals: Vec::new(),
             registrations: 0,
             farewells: 0,
             file: (Vec::new(), vec![1]),
@@ -160,7 +185,8 @@ impl Server {
                     let peer = self.peer.as_mut().filter(|(latest, _)| *latest == session);
                     peer.unwrap().1.handle_datagram(now, &data);
                 }
-                Heard::Moved { .. } | Heard::Closed { .. } | Heard::Refused { .. } => {}
+                Heard::Refused { failure, .. } => self.refusals.push(failure),
+                Heard::Moved { .. } | Heard::Closed { .. } => {}
             }
         }
         if let Some((_, peer)) = &mut self.peer {

@@ -79,7 +79,10 @@ fn explore(scenario: Scenario, faults: Faults, depth: u32) -> Result<Explored, B
 }
 
 fn holds(start: Start, quality: Quality) {
-    let scenario = Scenario::new(start, quality);
+    holds_in(Scenario::new(start, quality));
+}
+
+fn holds_in(scenario: Scenario) {
     let explored = explore(scenario, Faults::default(), DEPTH).unwrap_or_else(|broken| panic!("{broken}"));
     println!("{scenario:?}: {} cuts, {} disks", explored.cuts, explored.disks.len());
     assert!(explored.disks.len() > 100, "the model has lost its cuts: {}", explored.disks.len());
@@ -98,6 +101,16 @@ fn a_sick_version_is_left_through_any_two_power_cuts() {
 #[test]
 fn a_crashing_version_is_left_through_any_two_power_cuts() {
     holds(Start::SlotA, Quality::Crashing);
+}
+
+#[test]
+fn a_package_without_a_manifest_arrives_through_any_two_power_cuts() {
+    holds_in(Scenario { is_package: true, ..Scenario::new(Start::SlotA, Quality::Good) });
+}
+
+#[test]
+fn a_sick_package_without_a_manifest_is_left_through_any_two_power_cuts() {
+    holds_in(Scenario { is_package: true, ..Scenario::new(Start::SlotA, Quality::Sick) });
 }
 
 #[test]

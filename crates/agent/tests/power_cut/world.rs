@@ -7,10 +7,10 @@ use sha2::{Digest, Sha256};
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use updraft_agent::assignment::Terms;
-use updraft_agent::record;
 use updraft_agent::session::{Effect, Session, Settings};
 use updraft_agent::slots::{SLOT_FORMAT, SlotRecord, SlotState};
 use updraft_agent::updater::Event;
+use updraft_agent::{package, record};
 use updraft_wire::{ArtifactEntry, Assignment, CheckInAnswer, JobId, Manifest, UpdateState, UpdateStatus};
 
 /// The version that runs at first.
@@ -50,6 +50,8 @@ pub(crate) enum Quality {
 pub(crate) struct Scenario {
     pub(crate) start: Start,
     pub(crate) quality: Quality,
+    /// Whether it comes without a manifest.
+    pub(crate) is_package: bool,
     /// Faults of the agent itself, to test the test.
     pub(crate) health_skipped: bool,
     pub(crate) confirms_sick: bool,
@@ -57,7 +59,7 @@ pub(crate) struct Scenario {
 
 impl Scenario {
     pub(crate) fn new(start: Start, quality: Quality) -> Self {
-        Self { start, quality, health_skipped: false, confirms_sick: false }
+        Self { start, quality, is_package: false, health_skipped: false, confirms_sick: false }
     }
 
     pub(crate) fn is_good(self) -> bool {
@@ -70,7 +72,10 @@ pub(crate) fn factory_image() -> Vec<u8> {
 }
 
 pub(crate) fn new_image() -> Vec<u8> {
-    (0..PIECE_BYTES * PIECES).map(|i| u8::try_from(i % 251).unwrap()).collect()
+    // Its last line says what it is, for where no manifest does.
+    let label = format!("\np {NEW}\n");
+    let bytes = (0..PIECE_BYTES * PIECES - label.len()).map(|i| u8::try_from(i % 251).unwrap());
+    bytes.chain(label.into_bytes()).collect()
 }
 
 /// What is not on the disk.
@@ -239,6 +244,7 @@ impl World {
             self.mark(disk);
             effects.extend(done(session.handle_bytes(piece))?);
         }
+        effects.extend(done(session.handle_fetch_ended())?);
         Ok(effects)
     }
 
@@ -248,13 +254,13 @@ impl World {
         let update = session.updater().status(session.progress());
         let end = update.filter(|update| update.state.is_settled());
         // The end of an earlier job is noted as well, and says nothing about this one.
-        if let Some(end) = end.as_ref().filter(|end| end.job == assignment().job) {
+        if let Some(end) = end.as_ref().filter(|end| end.job == assignment(self.scenario).job) {
             self.noted.get_or_insert(end.clone());
         }
         let version = session.updater().running().to_owned();
         self.last_words = Some((version, self.noted.as_ref().map(|end| end.state)));
         self.mark(disk);
-        let assignment = if self.noted.is_some() { None } else { Some(assignment()) };
+        let assignment = if self.noted.is_some() { None } else { Some(assignment(self.scenario)) };
         let answer = CheckInAnswer { next_check_in_s: 1, assignment, noted: end.map(|end| end.job) };
         tell(session, Event::Answered(Box::new(answer)))
     }
@@ -275,7 +281,7 @@ fn settings() -> Settings {
         slots: Some("/slots".into()),
         version: OLD.into(),
         boot_id: None,
-        terms: Terms { product: "p".into(), plain_links: false, artifacts_max: 16, takes_packages: false },
+        terms: Terms { product: "p".into(), plain_links: false, artifacts_max: 16, takes_packages: true },
         trial_boots_max: 3,
         checkpoint_bytes: CHECKPOINT_BYTES,
     }
@@ -291,7 +297,10 @@ fn manifest(version: &str, image: &[u8]) -> Manifest {
     Manifest { format: 1, product: "p".into(), version: version.into(), artifacts: vec![entry] }
 }
 
-fn assignment() -> Assignment {
+fn assignment(scenario: Scenario) -> Assignment {
+    if scenario.is_package {
+        return package::assignment(JobId::new("r1", 1).unwrap(), "p", "https://ota.example/image".into());
+    }
     Assignment {
         job: JobId::new("r1", 1).unwrap(),
         manifest: manifest(NEW, &new_image()),

@@ -225,8 +225,9 @@ impl Client {
         self
     }
 
-    /// Begins: connects, then registers.
+    /// Begins, or begins anew: connects, then registers.
     pub fn start(&mut self, now: Moment) {
+        self.asked = None;
         self.upkeep.begin(now);
         self.drive(now);
     }

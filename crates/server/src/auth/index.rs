@@ -280,7 +280,6 @@ fn seconds(time: Timestamp) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sha2::{Digest as _, Sha256};
 
     fn digest(number: u32) -> Digest {
         Sha256::digest(number.to_le_bytes()).into()

@@ -1,13 +1,11 @@
 //! LwM2M, put together: sockets, sessions, who may speak, links, the books.
 
-use super::{ServeError, Tls};
+use super::{Ground, ServeError};
 use crate::api;
+use crate::artifacts::LinkSigner;
 use crate::artifacts::short_link::ShortClaims;
-use crate::artifacts::{Artifacts, LinkSigner};
 use crate::auth::certificate::Certificates;
 use crate::auth::{Auth, NewToken, Principal};
-use crate::config::Config;
-use crate::engine::Engine;
 use crate::engine::clock::Clock;
 use crate::listen::{BindError, Shutdown};
 use crate::pki::client::Clients;
@@ -18,7 +16,6 @@ use crate::protocols::lwm2m::firmware::Work;
 use crate::protocols::lwm2m::hub::{Hub, Linker, Security, Settings};
 use crate::protocols::lwm2m::serve::{Door, Link, Parts, Served, Socket};
 use crate::protocols::lwm2m::sessions::SessionFile;
-use crate::store::Database;
 use crate::update;
 use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
@@ -45,23 +42,13 @@ pub(super) struct Lwm2m {
     plain: Option<SocketAddr>,
 }
 
-/// What LwM2M is made of.
-pub(super) struct Ingredients<'a> {
-    pub(super) config: &'a Config,
-    pub(super) engine: &'a Engine,
-    pub(super) auth: &'a Auth,
-    pub(super) tls: &'a Tls,
-    pub(super) clock: Clock,
-    pub(super) signer: Arc<LinkSigner>,
-    pub(super) artifacts: &'a Artifacts,
-    pub(super) database: &'a Database,
-    /// What links by HTTP begin with.
-    pub(super) base_url: String,
-}
-
 impl Lwm2m {
     /// Opens the sockets and takes up what an earlier process left; `None` if LwM2M is switched off.
-    pub(super) async fn open(with: Ingredients<'_>) -> Result<Option<(Self, api::Lwm2m)>, ServeError> {
+    /// `base_url` is what links by HTTP begin with.
+    pub(super) async fn open(
+        with: &Ground<'_>,
+        base_url: &str,
+    ) -> Result<Option<(Self, api::Lwm2m)>, ServeError> {
         let section = &with.config.protocols.lwm2m;
         if !section.enabled {
             return Ok(None);
@@ -77,14 +64,14 @@ impl Lwm2m {
         if let Some(address) = plain_at {
             tracing::warn!(%address, "devices may speak LwM2M WITHOUT security here: for a lab only");
         }
-        let links = Links::new(&with, secured_at.port(), plain_at.map(|at| at.port()));
+        let links = Links::new(with, base_url, secured_at.port(), plain_at.map(|at| at.port()));
         let own_authority = links.secured.clone();
         let clients = Clients::open(&with.tls.authority, section.client_ca.as_deref())?;
         let file = SessionFile::of(with.config.data());
-        let mut dtls = dtls(&with, &clients)?;
+        let mut dtls = dtls(with, &clients)?;
         file.restore(&mut dtls, Duration::from_millis(millis(with.clock.now())));
         let books: Arc<dyn Books> = Arc::new(with.database.lwm2m()?);
-        let hub = hub(&with, &*books, links).map_err(ServeError::Books)?;
+        let hub = hub(with, &*books, links).map_err(ServeError::Books)?;
         let (desk, calls) = Desk::new();
         let mut sockets = vec![Socket { udp: secured, sessions: Box::new(dtls) }];
         sockets.extend(plain.map(|udp| Socket {
@@ -98,8 +85,9 @@ impl Lwm2m {
             signer: with.signer.clone(),
             uri: format!("coaps://{own_authority}"),
         });
+        let revocations = with.auth.revocations();
         let (engine, artifacts) = (with.engine.clone(), with.artifacts.clone());
-        let parts = Parts { sockets, hub, engine, artifacts, door, books: books.clone(), calls };
+        let parts = Parts { sockets, hub, engine, artifacts, door, books: books.clone(), calls, revocations };
         let served = Served::new(parts).map_err(ServeError::Address)?;
         let api = api::Lwm2m { desk, books };
         Ok(Some((Self { served, file, secured: secured_at, plain: plain_at }, api)))
@@ -127,7 +115,7 @@ fn millis(now: Timestamp) -> u64 {
 }
 
 /// DTLS, with keys and certificates.
-fn dtls(with: &Ingredients<'_>, clients: &Clients) -> Result<Server, ServeError> {
+fn dtls(with: &Ground<'_>, clients: &Clients) -> Result<Server, ServeError> {
     let (auth, clock) = (with.auth.clone(), with.clock);
     let lookup = move |identity: &[u8]| match auth.psk(identity, clock.now()) {
         Some(psk) => Lookup::Key(psk.key.reveal().to_vec()),
@@ -149,7 +137,7 @@ fn dtls(with: &Ingredients<'_>, clients: &Clients) -> Result<Server, ServeError>
     Server::new(config).map_err(ServeError::Dtls)
 }
 
-fn hub(with: &Ingredients<'_>, books: &dyn Books, links: Links) -> Result<Hub, BooksError> {
+fn hub(with: &Ground<'_>, books: &dyn Books, links: Links) -> Result<Hub, BooksError> {
     let section: &Lwm2mConfig = &with.config.protocols.lwm2m;
     let auth = with.auth.clone();
     let settings = Settings {
@@ -183,7 +171,7 @@ struct Links {
 }
 
 impl Links {
-    fn new(with: &Ingredients<'_>, secured: u16, plain: Option<u16>) -> Self {
+    fn new(with: &Ground<'_>, base_url: &str, secured: u16, plain: Option<u16>) -> Self {
         let config = with.config;
         let host = super::host(config);
         let own = config.protocols.lwm2m.public_authority.clone();
@@ -191,7 +179,7 @@ impl Links {
             signer: with.signer.clone(),
             clock: with.clock,
             life: config.check_in.link_life.0,
-            https: with.base_url.clone(),
+            https: base_url.to_owned(),
             secured: own.unwrap_or_else(|| format!("{host}:{secured}")),
             plain: plain.map(|port| format!("{host}:{port}")),
         }
@@ -199,7 +187,7 @@ impl Links {
 }
 
 impl Linker for Links {
-    fn links(&self, device: &DeviceId, work: &Work) -> Vec<(Scheme, String)> {
+    fn links(&self, device: &DeviceId, security: Security, work: &Work) -> Vec<(Scheme, String)> {
         let now = millis(self.clock.now()) / 1000;
         let claims = ShortClaims {
             device: device.clone(),
@@ -209,7 +197,12 @@ impl Linker for Links {
         let http = Scheme::of_uri(&self.https).map(|scheme| (scheme, self.https.clone()));
         let coaps = (Scheme::Coaps, format!("coaps://{}", self.secured));
         let coap = self.plain.as_ref().map(|plain| (Scheme::Coap, format!("coap://{plain}")));
-        let bases = http.into_iter().chain([coaps]).chain(coap);
+        // A device without a credential may say that it speaks DTLS, and has nothing to speak it with.
+        let by_coap = match security {
+            Security::None => [coap, Some(coaps)],
+            Security::Psk | Security::X509 => [Some(coaps), coap],
+        };
+        let bases = http.into_iter().chain(by_coap.into_iter().flatten());
         bases
             .filter_map(|(scheme, base)| Some((scheme, self.signer.sign_short(&base, &claims, now).ok()?)))
             .collect()

@@ -1,11 +1,7 @@
 //! MQTT, put together: what carries messages, what they mean, who may connect, where.
 
-use super::{ServeError, Tls};
-use crate::auth::Auth;
+use super::{Ground, ServeError};
 use crate::auth::certificate::Certificates;
-use crate::config::Config;
-use crate::engine::Engine;
-use crate::engine::clock::Clock;
 use crate::listen::Shutdown;
 use crate::pki;
 use crate::pki::client::Clients;
@@ -16,7 +12,7 @@ use crate::protocols::mqtt::external::External;
 use crate::protocols::mqtt::gate::TokenGate;
 use crate::protocols::mqtt::links::Links;
 use crate::protocols::mqtt::start::{self, Mqtt};
-use crate::store::{Database, DeviceFilter, Views};
+use crate::store::{DeviceFilter, Views};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -65,14 +61,14 @@ pub(super) struct Meaning {
 }
 
 impl Meaning {
-    pub(super) async fn open(
-        config: &Config,
-        engine: Engine,
-        auth: &Auth,
-        clock: Clock,
-        links: Links,
-        database: &Database,
-    ) -> Result<Self, ServeError> {
+    /// `base_url` is what links begin with.
+    pub(super) async fn open(ground: &Ground<'_>, base_url: &str) -> Result<Self, ServeError> {
+        let Ground { config, engine, auth, clock, database, .. } = ground;
+        let links = Links {
+            signer: ground.signer.clone(),
+            base_url: base_url.into(),
+            life: config.check_in.link_life.0,
+        };
         let section = &config.protocols.mqtt;
         let bus = if section.is_external() {
             let client = External::open(&section.external).await?;
@@ -81,11 +77,11 @@ impl Meaning {
             tokio::task::spawn_blocking(move || remember(&known, views, now));
             Arc::new(Bus::External(client))
         } else {
-            let gate = TokenGate::new(auth.clone(), clock);
+            let gate = TokenGate::new(auth.clone(), *clock);
             let sessions = Arc::new(database.sessions()?);
             Arc::new(Bus::Embedded(start::router(section, gate, Some(sessions))?))
         };
-        let (handler, hints) = Adapter::new(engine, bus.clone(), links);
+        let (handler, hints) = Adapter::new(engine.clone(), bus.clone(), links);
         Ok(Self { handler, bus, hints })
     }
 }
@@ -134,13 +130,8 @@ pub(super) struct Served {
 }
 
 impl Served {
-    pub(super) async fn open(
-        config: &Config,
-        auth: &Auth,
-        tls: &Tls,
-        clock: Clock,
-        meaning: Meaning,
-    ) -> Result<Self, ServeError> {
+    pub(super) async fn open(ground: &Ground<'_>, meaning: Meaning) -> Result<Self, ServeError> {
+        let Ground { config, auth, tls, clock, .. } = ground;
         let section = &config.protocols.mqtt;
         let Meaning { handler, bus, hints } = meaning;
         let door = match &*bus {
@@ -150,7 +141,7 @@ impl Served {
                 let clients = Clients::open(&tls.authority, section.client_ca.as_deref())?;
                 let secured = Arc::new(pki::load(&tls.certificate, &tls.key, Some(&clients))?);
                 let endpoint = Endpoint::new(router.clone(), handler.clone());
-                let certificates = Certificates::new(auth.clone(), clients, clock);
+                let certificates = Certificates::new(auth.clone(), clients, *clock);
                 let mqtt = Mqtt::open(section, endpoint, certificates, secured, auth).await?;
                 Door::Listening(Box::new(mqtt))
             }

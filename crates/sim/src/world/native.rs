@@ -139,7 +139,12 @@ impl Native {
             slots: Some("/slots".into()),
             version: self.factory_version.clone(),
             boot_id: None,
-            terms: Terms { product: self.identity.product.clone(), plain_links: false, artifacts_max: 1 },
+            terms: Terms {
+                product: self.identity.product.clone(),
+                plain_links: false,
+                artifacts_max: 1,
+                takes_packages: false,
+            },
             trial_boots_max: TRIAL_BOOTS_MAX,
             checkpoint_bytes: CHECKPOINT_BYTES,
         };

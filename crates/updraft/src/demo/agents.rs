@@ -16,13 +16,17 @@ struct Part {
 }
 
 /// For each way to the server an agent that takes both updates, and one that falls back from the second.
-const CAST: [Part; 6] = [
+const CAST: [Part; 10] = [
     Part { id: "http-1", carrier: Carrier::Http, is_failing: false },
     Part { id: "http-2", carrier: Carrier::Http, is_failing: true },
     Part { id: "replica-1", carrier: Carrier::Replica, is_failing: false },
     Part { id: "replica-2", carrier: Carrier::Replica, is_failing: true },
     Part { id: "jobs-1", carrier: Carrier::Jobs, is_failing: false },
     Part { id: "jobs-2", carrier: Carrier::Jobs, is_failing: true },
+    Part { id: "pulled-1", carrier: Carrier::Pulled, is_failing: false },
+    Part { id: "pulled-2", carrier: Carrier::Pulled, is_failing: true },
+    Part { id: "pushed-1", carrier: Carrier::Pushed, is_failing: false },
+    Part { id: "pushed-2", carrier: Carrier::Pushed, is_failing: true },
 ];
 
 /// A real agent.
@@ -74,8 +78,15 @@ impl Agent {
             .arg("--state")
             .arg(folder.join("state"))
             .arg("--slots")
-            .arg(&slots)
-            .env("UPDRAFT_TOKEN", token);
+            .arg(&slots);
+        if carrier.has_key() {
+            let (identity, key) = server.device_key(id)?;
+            let file = folder.join("psk.hex");
+            std::fs::write(&file, key)?;
+            command.args(["--psk-identity", &identity]).arg("--psk-key-file").arg(file);
+        } else {
+            command.env("UPDRAFT_TOKEN", token);
+        }
         let process = Child::start("an agent", command, &folder.join("agent.log"))?;
         Ok(Self { id, carrier, is_failing, process, slots, slot: None })
     }

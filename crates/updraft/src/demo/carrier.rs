@@ -8,10 +8,12 @@ pub(super) enum Carrier {
     Http,
     Replica,
     Jobs,
+    Pulled,
+    Pushed,
 }
 
 impl Carrier {
-    pub(super) const ALL: [Self; 3] = [Self::Http, Self::Replica, Self::Jobs];
+    pub(super) const ALL: [Self; 5] = [Self::Http, Self::Replica, Self::Jobs, Self::Pulled, Self::Pushed];
 
     /// How a person calls it.
     pub(super) fn name(self) -> &'static str {
@@ -19,6 +21,8 @@ impl Carrier {
             Self::Http => "check-in over HTTP",
             Self::Replica => "state replica over MQTT",
             Self::Jobs => "AWS IoT Jobs over MQTT",
+            Self::Pulled => "LwM2M, pulled",
+            Self::Pushed => "LwM2M, pushed",
         }
     }
 
@@ -27,6 +31,15 @@ impl Carrier {
         match self {
             Self::Http => &server.device_url,
             Self::Replica | Self::Jobs => &server.mqtt_url,
+            Self::Pulled | Self::Pushed => &server.lwm2m_url,
+        }
+    }
+
+    /// Whether a device proves itself by a pre-shared key instead of a token.
+    pub(super) fn has_key(self) -> bool {
+        match self {
+            Self::Http | Self::Replica | Self::Jobs => false,
+            Self::Pulled | Self::Pushed => true,
         }
     }
 
@@ -36,6 +49,8 @@ impl Carrier {
             Self::Http => ["--transport", "http", "--interval", "2s"],
             Self::Replica => ["--transport", "mqtt", "--mqtt-flow", "replica"],
             Self::Jobs => ["--transport", "mqtt", "--mqtt-flow", "jobs"],
+            Self::Pulled => ["--transport", "lwm2m", "--delivery", "pull"],
+            Self::Pushed => ["--transport", "lwm2m", "--delivery", "push"],
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `updraft demo`: simulated devices and real agents, over HTTP and over MQTT, take two updates of one server before one's
+//! `updraft demo`: simulated devices and real agents, over HTTP, MQTT and LwM2M, take two updates of one server before one's
 //! eyes; on some of the agents the second version does not become healthy, and they come back on their old slot.
 //!
 //! Nothing is staged: the server and the agents are the shipped programs in processes of their own, on loopback, in a
@@ -46,8 +46,9 @@ const ROLLOUT_TIME_PER_DEVICE: Duration = Duration::from_secs(2);
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 
 const HELP: &str = "\
-Shows a server on its embedded default, simulated devices, and six real agents with A/B slots on disk: two check in over \
-HTTP, two speak the state replica over MQTT, two AWS IoT Jobs over MQTT. One rollout brings 1.0.0 to all of them, a second \
+Shows a server on its embedded default, simulated devices, and ten real agents with A/B slots on disk: two check in over \
+HTTP, two speak the state replica over MQTT, two AWS IoT Jobs over MQTT, four LwM2M, of which two fetch their images and \
+two are sent them. One rollout brings 1.0.0 to all of them, a second \
 one 1.1.0, which does not become healthy on one agent of each kind: it falls back by itself, and the server tells.
 Without --exit the server stays up afterwards, to be looked at with the other verbs, until Ctrl-C.";
 
@@ -106,8 +107,8 @@ impl Stage {
         board.say(&format!("starting a server in {}", folder.path().display()));
         let server = DemoServer::start(folder.path())?;
         board.say(&format!(
-            "devices connect to {} and {}, operators to {}",
-            server.device_url, server.mqtt_url, server.operator_url
+            "devices connect to {}, {} and {}, operators to {}",
+            server.device_url, server.mqtt_url, server.lwm2m_url, server.operator_url
         ));
         let token = server.product_token(PRODUCT)?;
         let agents = agents::start_all(folder.path(), &agent_program, &server, &token)?;

@@ -36,6 +36,7 @@ pub(super) struct DemoServer {
     pub(super) process: Child,
     pub(super) device_url: String,
     pub(super) mqtt_url: String,
+    pub(super) lwm2m_url: String,
     pub(super) operator_url: String,
     pub(super) data: PathBuf,
     pub(super) ca: PathBuf,
@@ -56,17 +57,25 @@ impl DemoServer {
         let unclear = || format!("the server is not ready; it said: {line}");
         let device_url = url("https://").ok_or_else(unclear)?;
         let mqtt_url = url("mqtts://").ok_or_else(unclear)?;
+        let lwm2m_url = url("coaps://").ok_or_else(unclear)?;
         let operator_url = url("http://").ok_or_else(unclear)?;
         let token = std::fs::read_to_string(data.join(OPERATOR_TOKEN_FILE))?;
         let client = Client::new(&operator_url, token.trim(), None)?;
         let ca = data.join(CA_FILE);
-        Ok(Self { process, device_url, mqtt_url, operator_url, data, ca, client })
+        Ok(Self { process, device_url, mqtt_url, lwm2m_url, operator_url, data, ca, client })
     }
 
     /// A token for all devices of a product.
     pub(super) fn product_token(&self, product: &str) -> Result<String, Failure> {
         let answer: Value = self.client.post(&["tokens"], &json!({ "product": product }))?;
         Ok(answer["token"].as_str().ok_or("the server made no token")?.to_owned())
+    }
+
+    /// A pre-shared key of a device: the identity it goes by, and itself in hex.
+    pub(super) fn device_key(&self, device: &str) -> Result<(String, String), Failure> {
+        let answer: Value = self.client.post(&["tokens"], &json!({ "device": device, "form": "psk" }))?;
+        let text = |name: &str| answer[name].as_str().map(ToOwned::to_owned).ok_or("the server made no key");
+        Ok((text("identity")?, text("key")?))
     }
 
     /// Publishes an image.

@@ -67,6 +67,15 @@ pub(super) fn change(resource: &Resource) -> String {
     printable(&format!("{}  {} = {}", Timestamp::now(), named.trim_end(), shown(resource)))
 }
 
+/// How a device has proved who it is, in words.
+fn proof(security: &str) -> &str {
+    match security {
+        "psk" => "proved by a pre-shared key",
+        "x509" => "proved by its certificate",
+        _ => "not proved",
+    }
+}
+
 /// Prints how a device stands, as a section of what is known of it.
 ///
 /// # Errors
@@ -76,8 +85,9 @@ pub fn section(device: &str, standing: &Standing) -> Result<(), Error> {
     output::line("LwM2M")?;
     output::line(&format!("  endpoint    {}, LwM2M {}", printable(endpoint), printable(version)))?;
     output::line(&format!(
-        "  heard       {} ({heard}) from {address}, proved by {security}",
-        when::ago(heard)
+        "  heard       {} ({heard}) from {address}, {}",
+        when::ago(heard),
+        proof(security)
     ))?;
     let life = standing.lifetime_s.map_or_else(String::new, |life| format!(", for {life} s at a time"));
     output::line(&format!("  registered  {} ({registered}){life}", when::ago(registered)))?;

@@ -14,7 +14,7 @@ use crate::when;
 
 /// Width of the longest bar, in characters.
 const BAR_WIDTH: u64 = 40;
-/// The ten states, in the order of a good life.
+/// The eleven states, in the order of a good life.
 const STATES: [&str; 11] = [
     "queued",
     "downloading",

@@ -24,7 +24,7 @@ async fn a_rollout_goes_through_the_states_an_operator_gives_it_and_remembers_wh
 }
 
 #[tokio::test]
-async fn the_status_counts_executions_in_all_ten_states() {
+async fn the_status_counts_executions_in_all_eleven_states() {
     let world = World::new();
     world.release("1.1.0").await;
     let id = world.rollout("1.1.0").await;
@@ -35,7 +35,7 @@ async fn the_status_counts_executions_in_all_ten_states() {
     let (status, answer) = world.get(&format!("/rollouts/{id}/status")).await;
     assert_eq!(status, 200);
     let counts = answer["counts"].as_object().unwrap();
-    assert_eq!(counts.len(), 10);
+    assert_eq!(counts.len(), 11);
     let counted: Vec<(&str, u64)> = counts
         .iter()
         .filter_map(|(state, count)| Some((state.as_str(), count.as_u64().filter(|count| *count > 0)?)))

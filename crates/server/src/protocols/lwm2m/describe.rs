@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use updraft_core::attributes::{Attributes, Value as Attribute};
 use updraft_core::id::{DeviceId, ProductName};
 use updraft_core::report::Description;
+use updraft_lwm2m::firmware::{self, State};
 use updraft_lwm2m::{Entry, Path, Value, model};
 
 /// Manufacturer's model number: devices of one product share it.
@@ -66,6 +67,14 @@ pub fn description(
     // A registration is no sign of a restart: devices register anew for other reasons too. What a restart led to, the
     // driver finds out.
     Description { product, version, boot: Some(1), attributes }
+}
+
+/// Whether the tree says that the device is updating: state 3 of object 5.
+#[must_use]
+pub fn is_updating(tree: &[Entry]) -> bool {
+    tree.iter().any(|entry| {
+        entry.path == firmware::STATE && entry.value == Value::Integer(i64::from(State::Updating.code()))
+    })
 }
 
 /// A model number as a product's name: what such a name cannot hold becomes a hyphen.

@@ -9,6 +9,7 @@ pub mod delivery;
 pub mod describe;
 pub mod desk;
 pub mod firmware;
+pub mod fleet;
 pub mod hub;
 pub mod serve;
 pub mod sessions;

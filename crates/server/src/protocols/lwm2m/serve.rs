@@ -4,11 +4,12 @@
 //! is done by other tasks, which send back what came of it.
 
 use super::books::{Books, BooksError, Change};
-use super::describe;
 use super::desk::{Call, DeskError, Taken};
 use super::firmware::{Said, Work};
 use super::hub::{Action, File, Heard, Hub, LineId, Piece, Security, Who};
+use super::{describe, fleet};
 use crate::artifacts::Artifacts;
+use crate::auth::Principal;
 use crate::engine::{By, Engine, EngineError, Listener};
 use crate::listen::Shutdown;
 use bytes::Bytes;
@@ -19,10 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
 use std::time::Duration;
 use tokio::net::UdpSocket;
-use tokio::sync::{mpsc, oneshot};
-use updraft_core::fleet::AnswerRefused;
+use tokio::sync::{broadcast, mpsc, oneshot};
 use updraft_core::id::DeviceId;
-use updraft_core::report::Report;
 use updraft_dtls::{Event, Identity, SessionId, Sessions};
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::bootstrap::ServerAccount;
@@ -98,6 +97,8 @@ pub struct Parts {
     pub books: Arc<dyn Books>,
     /// Where operators ask.
     pub calls: mpsc::Receiver<Call>,
+    /// Whose credentials are revoked.
+    pub revocations: broadcast::Receiver<Principal>,
 }
 
 /// What came of an action.
@@ -136,6 +137,7 @@ pub struct Served {
     books: blocking::Sender<Change>,
     writer: std::thread::JoinHandle<()>,
     calls: mpsc::Receiver<Call>,
+    revocations: broadcast::Receiver<Principal>,
     tickets: HashMap<u64, oneshot::Sender<Result<Taken, DeskError>>>,
     next_ticket: u64,
     done: mpsc::UnboundedSender<Done>,
@@ -150,7 +152,7 @@ impl Served {
     /// # Errors
     /// If the thread that writes the books cannot be started.
     pub fn new(parts: Parts) -> std::io::Result<Self> {
-        let Parts { sockets, hub, engine, artifacts, door, books, calls } = parts;
+        let Parts { sockets, hub, engine, artifacts, door, books, calls, revocations } = parts;
         let (to_books, changes) = blocking::channel();
         let writer = std::thread::Builder::new()
             .name("lwm2m-books".to_owned())
@@ -175,6 +177,7 @@ impl Served {
             books: to_books,
             writer,
             calls,
+            revocations,
             tickets: HashMap::new(),
             next_ticket: 0,
             done,
@@ -201,6 +204,8 @@ impl Served {
         let mut seen = self.engine.generation();
         let mut patrol = tokio::time::interval(PATROL_INTERVAL);
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        // What an earlier process had under way goes on.
+        self.hub.handle_change_at_large();
         loop {
             self.act();
             let wait = self.due().map_or(PATROL_INTERVAL, |due| due.since(self.now()));
@@ -214,6 +219,7 @@ impl Served {
                     }
                 }
                 Some(call) = self.calls.recv() => self.take_call(call),
+                revoked = self.revocations.recv() => self.revoke(revoked),
                 Some(device) = self.hints.recv() => {
                     self.hub.handle_hint(&device);
                     while let Ok(device) = self.hints.try_recv() {
@@ -236,6 +242,17 @@ impl Served {
         drop(books);
         let _ = tokio::task::spawn_blocking(|| writer.join()).await;
         sessions
+    }
+
+    fn revoke(&mut self, revoked: Result<Principal, broadcast::error::RecvError>) {
+        let now = self.now();
+        match revoked {
+            Ok(Principal::Device(device)) => self.hub.handle_revoked(now, &device),
+            Ok(Principal::Product(_) | Principal::Operator(_)) => {}
+            // So many at once that some were missed: everybody proves itself again.
+            Err(broadcast::error::RecvError::Lagged(_)) => self.hub.handle_all_revoked(now),
+            Err(broadcast::error::RecvError::Closed) => {}
+        }
     }
 
     fn due(&self) -> Option<Moment> {
@@ -465,44 +482,23 @@ async fn describe(
 ) -> bool {
     let id = device.clone();
     let described = engine.about(device.clone(), By::Device, move |fleet, now| {
-        let known = fleet.device(&id)?.map(|known| known.product);
-        let description = describe::description(&id, known.as_ref(), &tree, alias.as_ref());
-        fleet.report(now, &id, &Report { description: Some(description), progress: None })
+        fleet::describe(fleet, now, &id, &tree, alias.as_ref())
     });
     described.await.map_err(|error| warn(device, &error)).is_ok()
 }
 
 async fn look(engine: &Engine, device: &DeviceId) -> Result<Option<Work>, ()> {
     let id = device.clone();
-    let looked = engine.about(device.clone(), By::Another, move |fleet, now| fleet.pending(now, &id));
-    looked.await.map(|pending| Work::of(&pending)).map_err(|error| warn(device, &error))
+    let looked = engine.about(device.clone(), By::Another, move |fleet, now| fleet::look(fleet, now, &id));
+    looked.await.map_err(|error| warn(device, &error))
 }
 
 async fn say(engine: &Engine, device: &DeviceId, work: Work, said: Said) -> Heard {
     let id = device.clone();
-    let said = engine.about(device.clone(), By::Device, move |fleet, now| {
-        match said {
-            Said::Answer(answer) => {
-                return Ok(match fleet.answer(now, &id, &work.rollout, &answer)? {
-                    Ok(_) => Heard::Taken,
-                    Err(
-                        AnswerRefused::Unknown
-                        | AnswerRefused::Revision(_)
-                        | AnswerRefused::State(_)
-                        | AnswerRefused::TooManyDetails,
-                    ) => Heard::Over,
-                });
-            }
-            Said::Progress(progress) => {
-                fleet.report(now, &id, &Report { description: None, progress: Some(progress) })?;
-            }
-        }
-        let execution = fleet.execution(&id, &work.rollout)?;
-        let goes_on =
-            execution.is_some_and(|execution| execution.attempt == work.attempt && execution.state.is_open());
-        Ok(if goes_on { Heard::Taken } else { Heard::Over })
-    });
-    said.await.unwrap_or_else(|error| {
+    let heard = engine
+        .about(device.clone(), By::Device, move |fleet, now| fleet::say(fleet, now, &id, &work, said))
+        .await;
+    heard.unwrap_or_else(|error| {
         warn(device, &error);
         Heard::Failed
     })
@@ -525,17 +521,14 @@ fn unread(error: Box<dyn std::error::Error>) {
 async fn resolve(engine: &Engine, door: &dyn Door, path: &str, is_start: bool) -> Result<File, Code> {
     let Link { device, rollout, attempt } = door.open_link(path)?;
     let unavailable = |_: EngineError| Code::SERVICE_UNAVAILABLE;
-    let (id, of) = (device.clone(), rollout.clone());
-    let found = engine.command(move |fleet, now| {
-        let pending = fleet.pending(now, &id)?;
-        Ok(Work::of(&pending).filter(|work| work.rollout == of && work.attempt == attempt))
-    });
-    let work = found.await.map_err(unavailable)?.ok_or(Code::NOT_FOUND)?;
-    let admitted = engine.admit_download(device.clone(), rollout, attempt, is_start).await;
-    match admitted {
-        Ok(true) => Ok(File { device, image: work.image, size: work.size }),
-        Ok(false) => Err(Code::NOT_FOUND),
-        Err(error) => Err(unavailable(error)),
+    let artifact = engine.artifact_of(device.clone(), rollout.clone(), attempt).await;
+    let artifact = artifact.map_err(unavailable)?.ok_or(Code::NOT_FOUND)?;
+    let image = artifact.sha256.parse().map_err(|_| Code::INTERNAL_SERVER_ERROR)?;
+    let is_open = engine.admit_download(device.clone(), rollout, attempt, is_start).await;
+    if is_open.map_err(unavailable)? {
+        Ok(File { device, image, size: artifact.size })
+    } else {
+        Err(Code::NOT_FOUND)
     }
 }
 

@@ -56,7 +56,8 @@ impl Hub {
         };
         let Ok(asked) = asked else { return false };
         registered.active().asked.insert(asked, purpose);
-        self.flush(id);
+        // A push says at once which bytes it wants.
+        self.drive(now, id);
         true
     }
 
@@ -101,7 +102,6 @@ impl Hub {
         let Some(registered) = self.devices.get(device) else { return };
         let (tree, alias) = (registered.tree(), registered.alias.clone());
         self.actions.push_back(Action::Describe(device.clone(), tree, alias));
-        self.keep(device);
     }
 
     /// The fleet knows what a device is; `false`: it could not take it.
@@ -110,6 +110,8 @@ impl Hub {
         registered.is_described = is_taken;
         registered.tidy();
         if is_taken {
+            // Not before: what is kept says that the fleet knows.
+            self.keep(device);
             self.look_at(device);
         }
     }

@@ -38,6 +38,10 @@ struct Record {
     alias: Option<Alias>,
     /// What is known of its tree, as SenML CBOR in hex.
     known: String,
+    /// Whether the fleet was told what it is. A device whose registration outlived the server's end, and whose description
+    /// did not, is read again.
+    #[serde(default)]
+    is_described: bool,
 }
 
 /// A registered device.
@@ -195,6 +199,7 @@ impl Registered {
             heard: self.heard.0,
             alias: self.alias.clone(),
             known: hex::encode(&self.known),
+            is_described: self.is_described,
         }
     }
 
@@ -213,7 +218,7 @@ impl Registered {
             heard: Moment(record.heard),
             alias: record.alias.clone(),
             known: hex::decode(&record.known).ok()?.into(),
-            is_described: true,
+            is_described: record.is_described,
             active: None,
         })
     }

@@ -135,8 +135,9 @@ pub enum Heard {
 
 /// Makes links for devices.
 pub trait Linker: Send {
-    /// Links to the image of an update, the best first; those that are too long for a Package URI are left out.
-    fn links(&self, device: &DeviceId, work: &Work) -> Vec<(Scheme, String)>;
+    /// Links to the image of an update, the best first for a device that proves itself so; those that are too long for a
+    /// Package URI are left out.
+    fn links(&self, device: &DeviceId, security: Security, work: &Work) -> Vec<(Scheme, String)>;
 }
 
 /// What the hub is told at its beginning.
@@ -286,6 +287,25 @@ impl Hub {
         let device = line.device.clone();
         if let Some(registered) = device.and_then(|device| self.devices.get_mut(&device)) {
             registered.address = address;
+        }
+    }
+
+    /// A credential of a device was revoked: whoever speaks by a line that rests on one proves itself again.
+    pub fn handle_revoked(&mut self, now: Moment, device: &DeviceId) {
+        self.end_lines(now, |who| matches!(who, Who::Device(proven, _) if proven == device));
+    }
+
+    /// So many credentials were revoked that it is not known whose: every line that rests on one ends.
+    pub fn handle_all_revoked(&mut self, now: Moment) {
+        self.end_lines(now, |who| *who != Who::Unproven);
+    }
+
+    fn end_lines(&mut self, now: Moment, is_meant: impl Fn(&Who) -> bool) {
+        let ended: Vec<_> =
+            self.lines.iter().filter(|(_, line)| is_meant(&line.who)).map(|(id, _)| *id).collect();
+        for id in ended {
+            self.actions.push_back(Action::Close(id));
+            self.handle_closed(now, id);
         }
     }
 

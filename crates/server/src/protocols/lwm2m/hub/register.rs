@@ -144,7 +144,8 @@ impl Hub {
         };
         self.bind(now, id, &device);
         let Some(registered) = self.devices.get_mut(&device) else { return };
-        let other = update.objects.as_ref().is_some_and(|new| *new != registered.registration.objects);
+        let other = update.objects.as_ref().is_some_and(|new| *new != registered.registration.objects)
+            || !registered.is_described;
         let changes = update != Update::default();
         let lags = now.0.saturating_sub(registered.heard.0) >= HEARD_LAG_MS;
         registered.registration.apply(update);

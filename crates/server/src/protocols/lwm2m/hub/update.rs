@@ -188,11 +188,11 @@ impl Hub {
 
     fn settle_delivery(&mut self, now: Moment, device: &DeviceId, snapshot: &Snapshot) {
         let Some(registered) = self.devices.get_mut(device) else { return };
-        let tree = registered.tree();
+        let (tree, security) = (registered.tree(), registered.security);
         let Some(update) = registered.active.as_mut().and_then(|active| active.update.as_mut()) else {
             return;
         };
-        let links = self.settings.linker.links(device, &update.work);
+        let links = self.settings.linker.links(device, security, &update.work);
         let waited = update.waits_since.map_or(Duration::ZERO, |since| now.since(since));
         let decision = decide(&Case {
             rules: &self.settings.delivery,
