@@ -16,10 +16,10 @@ use tokio::task::LocalSet;
 pub(crate) const PLAIN: u32 = 100_000;
 /// Devices with keys, and those that Leshan is given: each key is a request to it.
 pub(crate) const SECURED: u32 = 15_000;
-pub(crate) const SECURED_LESHAN: u32 = 5_000;
+pub(crate) const SECURED_LESHAN: u32 = 3_000;
 /// Devices that Leshan is warmed up with before it is measured, and the first of them.
 const WARM: u32 = 20_000;
-const WARM_SECURED: u32 = 3_000;
+const WARM_SECURED: u32 = 2_000;
 const WARM_FIRST: u32 = 200_000;
 /// Losses each way, in percent, and the image that is taken at them.
 pub(crate) const LOSSES: [u64; 3] = [0, 2, 5];
@@ -28,7 +28,7 @@ pub(crate) const IMAGE_BYTES: usize = 1 << 20;
 pub(crate) const PUSHED: u32 = 1_000;
 pub(crate) const IMAGES_BYTES: [usize; 2] = [1 << 20, 16 << 20];
 pub(crate) const TAKEN_BYTES: u64 = 512 * 1024;
-/// What is done at once at most when memory is to be compared.
+/// The first device that takes an image.
 const NUMBER_FIRST: u32 = 300_000;
 
 /// What something cost that was done by many devices.
@@ -54,6 +54,8 @@ pub(crate) struct Secured {
     pub(crate) awake: Work,
     /// Bytes per device after a restart: no session has been used since.
     pub(crate) asleep: f64,
+    /// Bytes per device after a crash: registered, without a session.
+    pub(crate) unconnected: f64,
     /// An update that wakes a session.
     pub(crate) wake: Cost,
     /// Bytes per session awake without a registration.
@@ -76,8 +78,8 @@ pub(crate) async fn all(parts: &[&str]) -> Outcome<()> {
     }
     if wanted("secured") {
         let ours = secured().await?;
-        let leshan = secured_leshan().await?;
-        table::secured(&ours, &leshan);
+        table::memory(&ours);
+        table::secured(&ours, &secured_leshan().await?);
     }
     if wanted("pushed") {
         let mut grown = Vec::new();
@@ -206,7 +208,10 @@ async fn secured() -> Outcome<Secured> {
     process.cpu_time().await?;
     let asleep = grown(fresh, process.resident_kib()?, SECURED);
     let (wake, _devices) = updated(&process, devices).await?;
-    Ok(Secured { awake, asleep, wake, session })
+    let process = process.crash(folder.path())?;
+    process.cpu_time().await?;
+    let unconnected = grown(fresh, process.resident_kib()?, SECURED);
+    Ok(Secured { awake, asleep, unconnected, wake, session })
 }
 
 async fn secured_leshan() -> Outcome<Work> {
@@ -264,7 +269,8 @@ pub(crate) struct Transfer {
     pub(crate) way: Way,
     pub(crate) loss_percent: u64,
     pub(crate) ours: Outcome<Duration>,
-    pub(crate) libcoap: Outcome<Duration>,
+    /// And how often it stood still.
+    pub(crate) libcoap: Outcome<(Duration, u32)>,
 }
 
 /// All transfers at once: each sends some twenty datagrams a second, and waits.
@@ -278,11 +284,11 @@ async fn transfers() -> Outcome<Vec<Transfer>> {
     process.roll_out(folder.path(), "2.0.0", &image)?;
     let cases: Vec<_> =
         [Way::Push, Way::Pull].into_iter().flat_map(|way| LOSSES.map(|loss| (way, loss))).collect();
-    let measuring = cases.iter().zip(NUMBER_FIRST..).map(async |((way, loss), number)| {
+    let measuring = cases.iter().zip(NUMBER_FIRST + PUSHED..).map(async |((way, loss), number)| {
         let seed = u64::from(number);
         let libcoap = async {
             match way {
-                Way::Push => taker.push(&file, *loss, seed).await,
+                Way::Push => Ok((taker.push(&file, *loss, seed).await?, 0)),
                 Way::Pull => holder.pull(&file, *loss, seed).await,
             }
         };

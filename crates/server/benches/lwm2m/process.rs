@@ -102,6 +102,12 @@ impl Process {
         Self::start_ours(folder, ports)
     }
 
+    /// Kills it, and starts it again.
+    pub(crate) fn crash(mut self, folder: &Path) -> Outcome<Self> {
+        self.child.kill()?;
+        self.restart(folder)
+    }
+
     /// Brings a version of the devices' product to all of them.
     pub(crate) fn roll_out(&self, folder: &Path, version: &str, image: &[u8]) -> Outcome<()> {
         let token = fs::read_to_string(folder.join(OPERATOR_TOKEN_FILE))?.trim().to_owned();

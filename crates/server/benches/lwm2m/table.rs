@@ -6,7 +6,6 @@ use crate::measure::{
 };
 use crate::network::ONE_WAY;
 use crate::transfer::Way;
-use std::time::Duration;
 
 const MIB: u64 = 1 << 20;
 
@@ -48,11 +47,15 @@ pub(crate) fn secured(ours: &Secured, leshan: &Work) {
     work_row("Leshan: update", &leshan.update, &leshan.update);
     work_row("Updraft: update", &ours.awake.update, &leshan.update);
     work_row("Updraft: update that wakes a session", &ours.wake, &leshan.update);
-    println!("\n| bytes per device with a key | goal | measured |\n|---|---|---|");
+    println!("\nBytes per registered device with a key: Leshan {:.0}.\n", leshan.memory);
+}
+
+pub(crate) fn memory(ours: &Secured) {
+    println!("| bytes per device with a key, of {SECURED} | goal | measured |\n|---|---|---|");
     println!("| session alone, awake | | {:.0} |", ours.session);
     println!("| registered, awake | at most 10,000 | {:.0} |", ours.awake.memory);
     println!("| registered, asleep | at most 1,000 | {:.0} |", ours.asleep);
-    println!("| the same with Leshan | | {:.0} |\n", leshan.memory);
+    println!("| registered, without a session | | {:.0} |\n", ours.unconnected);
 }
 
 pub(crate) fn pushed(grown: &[Pushed]) {
@@ -85,19 +88,24 @@ pub(crate) fn transfers(transfers: &[Transfer]) {
             Way::Push => "push",
             Way::Pull => "pull",
         };
-        let seconds = |took: &Result<Duration, Box<dyn std::error::Error>>| match took {
+        let ours = match &transfer.ours {
             Ok(took) => format!("{:.1}", took.as_secs_f64()),
-            Err(error) => format!("{error}"),
+            Err(error) => error.to_string(),
+        };
+        let libcoap = match &transfer.libcoap {
+            Ok((took, 0)) => format!("{:.1}", took.as_secs_f64()),
+            Ok((took, stops)) => format!("{:.1}, stood still {stops} times", took.as_secs_f64()),
+            Err(error) => error.to_string(),
         };
         let ratio = match (&transfer.libcoap, &transfer.ours) {
-            (Ok(libcoap), Ok(ours)) => format!("{:.2}", libcoap.as_secs_f64() / ours.as_secs_f64()),
+            (Ok((libcoap, _)), Ok(ours)) => format!("{:.2}", libcoap.as_secs_f64() / ours.as_secs_f64()),
             (Err(_), _) | (_, Err(_)) => "–".to_owned(),
         };
         println!(
             "| {way}, {} % lost each way | {} | {} | {ratio} | {:.1} |",
             transfer.loss_percent,
-            seconds(&transfer.libcoap),
-            seconds(&transfer.ours),
+            libcoap,
+            ours,
             limit(transfer.loss_percent)
         );
     }
