@@ -23,7 +23,7 @@ const WARM_SECURED: u32 = 2_000;
 const WARM_FIRST: u32 = 200_000;
 /// Losses each way, in percent, and the image that is taken at them.
 pub(crate) const LOSSES: [u64; 3] = [0, 2, 5];
-pub(crate) const IMAGE_BYTES: usize = 1 << 20;
+pub(crate) const IMAGE_BYTES: usize = 256 * 1024;
 /// Devices pushed to at once, the images, and how much of them each takes before memory is read.
 pub(crate) const PUSHED: u32 = 1_000;
 pub(crate) const IMAGES_BYTES: [usize; 2] = [1 << 20, 16 << 20];
@@ -269,8 +269,7 @@ pub(crate) struct Transfer {
     pub(crate) way: Way,
     pub(crate) loss_percent: u64,
     pub(crate) ours: Outcome<Duration>,
-    /// And how often it stood still.
-    pub(crate) libcoap: Outcome<(Duration, u32)>,
+    pub(crate) libcoap: Outcome<Duration>,
 }
 
 /// All transfers at once: each sends some twenty datagrams a second, and waits.
@@ -280,16 +279,16 @@ async fn transfers() -> Outcome<Vec<Transfer>> {
     let file = folder.path().join("image");
     std::fs::write(&file, &image)?;
     let process = Process::start_ours(folder.path(), (0, 0))?;
-    let (holder, taker) = (libcoap::Server::start(&file).await?, libcoap::Server::start(&file).await?);
     process.roll_out(folder.path(), "2.0.0", &image)?;
     let cases: Vec<_> =
         [Way::Push, Way::Pull].into_iter().flat_map(|way| LOSSES.map(|loss| (way, loss))).collect();
     let measuring = cases.iter().zip(NUMBER_FIRST + PUSHED..).map(async |((way, loss), number)| {
         let seed = u64::from(number);
         let libcoap = async {
+            let server = libcoap::Server::start(&file).await?;
             match way {
-                Way::Push => Ok((taker.push(&file, *loss, seed).await?, 0)),
-                Way::Pull => holder.pull(&file, *loss, seed).await,
+                Way::Push => server.push(&file, *loss, seed).await,
+                Way::Pull => server.pull(&file, *loss, seed).await,
             }
         };
         let ours = taken(process.plain, number, *way, *loss);

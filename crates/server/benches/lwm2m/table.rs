@@ -93,12 +93,11 @@ pub(crate) fn transfers(transfers: &[Transfer]) {
             Err(error) => error.to_string(),
         };
         let libcoap = match &transfer.libcoap {
-            Ok((took, 0)) => format!("{:.1}", took.as_secs_f64()),
-            Ok((took, stops)) => format!("{:.1}, stood still {stops} times", took.as_secs_f64()),
+            Ok(took) => format!("{:.1}", took.as_secs_f64()),
             Err(error) => error.to_string(),
         };
         let ratio = match (&transfer.libcoap, &transfer.ours) {
-            (Ok((libcoap, _)), Ok(ours)) => format!("{:.2}", libcoap.as_secs_f64() / ours.as_secs_f64()),
+            (Ok(libcoap), Ok(ours)) => format!("{:.2}", libcoap.as_secs_f64() / ours.as_secs_f64()),
             (Err(_), _) | (_, Err(_)) => "–".to_owned(),
         };
         println!(
