@@ -15,5 +15,5 @@ test:
 
 # The table of docs/benchmarks.md.
 bench:
-	scripts/setup build bench
+	scripts/setup build bench clients
 	scripts/bench

@@ -303,10 +303,8 @@ impl Hub {
     }
 
     fn describe_waiting(&mut self, now: Moment, device: &DeviceId) {
-        let waits = |registered: &super::Registered| {
-            registered.active.as_ref().is_some_and(|active| !active.to_describe.is_empty())
-        };
-        if self.devices.get(device).is_some_and(waits) {
+        let active = self.devices.get(device).and_then(|registered| registered.active.as_ref());
+        if active.is_some_and(|active| !active.to_describe.is_empty()) {
             self.describe_on(now, device);
         }
     }

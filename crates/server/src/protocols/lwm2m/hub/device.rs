@@ -239,7 +239,7 @@ impl Hub {
         };
         self.timers.set(Key::Expiry(saved.device.clone()), registered.expires());
         self.locations.insert(registered.location, saved.device.clone());
-        self.devices.insert(saved.device, registered);
+        self.devices.insert(saved.device, Box::new(registered));
     }
 
     /// Has a registration kept as it is now.

@@ -177,8 +177,9 @@ struct Line {
 pub struct Hub {
     settings: Settings,
     coap: Arc<coap::Config>,
-    lines: HashMap<LineId, Line>,
-    devices: HashMap<DeviceId, Registered>,
+    // Boxed: the maps leave up to half of their places free, and they shall cost little.
+    lines: HashMap<LineId, Box<Line>>,
+    devices: HashMap<DeviceId, Box<Registered>>,
     locations: HashMap<[u8; 16], DeviceId>,
     timers: Timers,
     images: Images<files::Waiter>,
@@ -266,7 +267,7 @@ impl Hub {
             (registered.line, registered.address) = (Some(id), address);
             line.device = Some(device.clone());
         }
-        self.lines.insert(id, line);
+        self.lines.insert(id, Box::new(line));
     }
 
     /// A line has ended. Its device stays registered, and is not reachable until it comes by another.

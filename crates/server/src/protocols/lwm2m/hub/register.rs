@@ -56,11 +56,11 @@ impl Hub {
             active: None,
         };
         if let Some(before) = before {
-            registered.take_over(before);
+            registered.take_over(*before);
         }
         self.timers.set(Key::Expiry(device.clone()), registered.expires());
         self.locations.insert(location, device.clone());
-        self.devices.insert(device.clone(), registered);
+        self.devices.insert(device.clone(), Box::new(registered));
         if let Some(line) = self.lines.get_mut(&id) {
             line.device = Some(device.clone());
             line.peer.forget_observations();
@@ -194,7 +194,7 @@ impl Hub {
 
     /// A registration was not renewed in time (Core §6.2).
     pub(super) fn expire(&mut self, now: Moment, device: &DeviceId) {
-        let due = self.devices.get(device).and_then(Registered::expires);
+        let due = self.devices.get(device).and_then(|registered| registered.expires());
         match due {
             Some(due) if due <= now => self.forget(device, "the device's registration has ended"),
             // It was heard otherwise meanwhile.
