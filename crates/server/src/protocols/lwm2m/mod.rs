@@ -11,5 +11,6 @@ pub mod desk;
 pub mod firmware;
 pub mod fleet;
 pub mod hub;
+mod outside;
 pub mod serve;
 pub mod sessions;

@@ -3,14 +3,14 @@
 //! One task owns the sockets, the sessions on them and the hub. What may wait (the fleet, the store of images, the books)
 //! is done by other tasks, which send back what came of it.
 
-use super::books::{Books, BooksError, Change};
+use super::books::{Books, Change};
 use super::desk::{Call, DeskError, Taken};
-use super::firmware::{Said, Work};
+use super::firmware::Work;
 use super::hub::{Action, File, Heard, Hub, LineId, Piece, Security, Who};
-use super::{describe, fleet};
+use super::outside;
 use crate::artifacts::Artifacts;
 use crate::auth::Principal;
-use crate::engine::{By, Engine, EngineError, Listener};
+use crate::engine::{By, Engine, Listener};
 use crate::listen::Shutdown;
 use bytes::Bytes;
 use std::collections::HashMap;
@@ -35,15 +35,6 @@ const DATAGRAM_BYTES_MAX: usize = 2_048;
 const HINTS_MAX: usize = 16_384;
 /// How often it is asked whether something has changed for devices at large.
 const PATROL_INTERVAL: Duration = Duration::from_secs(5);
-/// Changes that one write to the books holds.
-const CHANGES_AT_ONCE: usize = 1_024;
-/// How long changes are gathered before they are written: a crash costs devices that registered within it another
-/// registration, and saves the disk a thousand writes.
-const GATHER: Duration = Duration::from_millis(250);
-/// The pause after the books could not be written.
-const BOOKS_PAUSE: Duration = Duration::from_secs(1);
-/// How often one write is tried. What is lost then costs devices another registration, after the next start.
-const BOOKS_TRIES_MAX: u32 = 60;
 /// The receive buffer asked for, in bytes: a storm of registrations must not be lost before it is read.
 const RECEIVE_BYTES: usize = 4 << 20;
 
@@ -156,7 +147,7 @@ impl Served {
         let (to_books, changes) = blocking::channel();
         let writer = std::thread::Builder::new()
             .name("lwm2m-books".to_owned())
-            .spawn(move || keep_books(&*books, &changes))?;
+            .spawn(move || outside::keep_books(&*books, &changes))?;
         let (done, results) = mpsc::unbounded_channel();
         let (to_hints, hints) = mpsc::channel(HINTS_MAX);
         let listener = Arc::new(Hints { hints: to_hints, is_wanted: AtomicBool::new(true) });
@@ -428,23 +419,23 @@ impl Served {
         tokio::spawn(async move {
             let came = match action {
                 Action::Describe(device, tree, alias) => {
-                    let is_taken = describe(&engine, &device, tree, alias).await;
+                    let is_taken = outside::describe(&engine, &device, tree, alias).await;
                     Done::Described(device, is_taken)
                 }
                 Action::Look(device) => {
-                    let work = look(&engine, &device).await;
+                    let work = outside::look(&engine, &device).await;
                     Done::Looked(device, work)
                 }
                 Action::Say(device, work, said) => {
-                    let heard = say(&engine, &device, work, said).await;
+                    let heard = outside::say(&engine, &device, work, said).await;
                     Done::Said(device, heard)
                 }
                 Action::Read(piece, size) => {
-                    let bytes = read(&artifacts, &piece, size).await;
+                    let bytes = outside::read(&artifacts, &piece, size).await;
                     Done::Read(piece, bytes)
                 }
                 Action::Resolve(ticket, path, is_start) => {
-                    Done::Resolved(ticket, resolve(&engine, &*door, &path, is_start).await)
+                    Done::Resolved(ticket, outside::resolve(&engine, &*door, &path, is_start).await)
                 }
                 Action::MakeAccount(device) => {
                     let id = device.clone();
@@ -471,77 +462,4 @@ async fn readable(sockets: &[UdpSocket]) -> usize {
     }
     let (_, at, _) = futures_util::future::select_all(waiting).await;
     at
-}
-
-/// Tells the fleet what a device is; whether it was taken.
-async fn describe(
-    engine: &Engine,
-    device: &DeviceId,
-    tree: Vec<updraft_lwm2m::Entry>,
-    alias: Option<describe::Alias>,
-) -> bool {
-    let id = device.clone();
-    let described = engine.about(device.clone(), By::Device, move |fleet, now| {
-        fleet::describe(fleet, now, &id, &tree, alias.as_ref())
-    });
-    described.await.map_err(|error| warn(device, &error)).is_ok()
-}
-
-async fn look(engine: &Engine, device: &DeviceId) -> Result<Option<Work>, ()> {
-    let id = device.clone();
-    let looked = engine.about(device.clone(), By::Another, move |fleet, now| fleet::look(fleet, now, &id));
-    looked.await.map_err(|error| warn(device, &error))
-}
-
-async fn say(engine: &Engine, device: &DeviceId, work: Work, said: Said) -> Heard {
-    let id = device.clone();
-    let heard = engine
-        .about(device.clone(), By::Device, move |fleet, now| fleet::say(fleet, now, &id, &work, said))
-        .await;
-    heard.unwrap_or_else(|error| {
-        warn(device, &error);
-        Heard::Failed
-    })
-}
-
-fn warn(device: &DeviceId, error: &EngineError) {
-    tracing::warn!(error = error as &dyn std::error::Error, %device, "the fleet could not be told or asked");
-}
-
-async fn read(artifacts: &Artifacts, piece: &Piece, size: u64) -> Option<Bytes> {
-    let range = piece.offset()..piece.offset() + piece.length(size);
-    let found = artifacts.open_range(&piece.image, range).await.map_err(|error| unread(error.into())).ok()?;
-    found.bytes().await.map_err(|error| unread(error.into())).ok()
-}
-
-fn unread(error: Box<dyn std::error::Error>) {
-    tracing::error!(error = &*error, "an image cannot be read");
-}
-
-async fn resolve(engine: &Engine, door: &dyn Door, path: &str, is_start: bool) -> Result<File, Code> {
-    let Link { device, rollout, attempt } = door.open_link(path)?;
-    let unavailable = |_: EngineError| Code::SERVICE_UNAVAILABLE;
-    let artifact = engine.artifact_of(device.clone(), rollout.clone(), attempt).await;
-    let artifact = artifact.map_err(unavailable)?.ok_or(Code::NOT_FOUND)?;
-    let image = artifact.sha256.parse().map_err(|_| Code::INTERNAL_SERVER_ERROR)?;
-    let is_open = engine.admit_download(device.clone(), rollout, attempt, is_start).await;
-    if is_open.map_err(unavailable)? {
-        Ok(File { device, image, size: artifact.size })
-    } else {
-        Err(Code::NOT_FOUND)
-    }
-}
-
-/// Writes changes to the books as they come, many at a time, until nobody sends any more.
-fn keep_books(books: &dyn Books, changes: &blocking::Receiver<Change>) {
-    while let Ok(first) = changes.recv() {
-        std::thread::sleep(GATHER);
-        let mut gathered = vec![first];
-        gathered.extend(changes.try_iter().take(CHANGES_AT_ONCE - 1));
-        for _ in 0..BOOKS_TRIES_MAX {
-            let Err(BooksError(error)) = books.save(&gathered) else { break };
-            tracing::error!(error = &*error as &dyn std::error::Error, "registrations could not be kept");
-            std::thread::sleep(BOOKS_PAUSE);
-        }
-    }
 }
