@@ -145,7 +145,7 @@ fn a_registered_device_is_shown_with_its_tree_and_another_without() {
     assert_eq!(shown.code, 0, "{shown:?}");
     for part in [
         "LwM2M\n  endpoint    cam-1, LwM2M 1.1\n",
-        "from 192.0.2.7:50412, proved by psk\n",
+        "from 192.0.2.7:50412, proved by a pre-shared key\n",
         "  sleeps      between its words; asleep now\n  objects     /3/0 /5/0\n",
         "  orders      1 wait; see `updraft lwm2m orders cam-1`\n",
         "  PATH    NAME           VALUE\n  /3/0/9  Battery Level  87\n  /5/0/3  State          0\n",
