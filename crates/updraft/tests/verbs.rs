@@ -26,7 +26,7 @@ fn a_release_goes_from_a_file_to_a_device_by_verbs_alone() {
     let status = bench.json(&["rollout", "status", rollout]);
     assert_eq!(
         (status["counts"]["queued"].as_u64(), status["counts"].as_object().unwrap().len()),
-        (Some(1), 10)
+        (Some(1), 11)
     );
     let explained = bench.run(&["device", "explain", "cam-1"]);
     assert!(explained.out.contains("It is being updated to 1.1.0: queued."), "{explained:?}");
