@@ -1,22 +1,13 @@
 //! Bodies in blocks, both ways (RFC 7959): in good order, and with everything that goes wrong.
 
-use super::pair::{End, Pair, Weather};
+use super::pair::{End, Pair, Weather, ask, body, size};
 use std::time::Duration;
 use updraft_lwm2m::coap::block::{BLOCKS_MAX, serve};
 use updraft_lwm2m::coap::option::number;
 use updraft_lwm2m::coap::{
     Block, BlockSize, Code, Config, Event, Failure, Message, MessageType, Method, Options, Refused, Request,
-    RequestId, Response, Token,
+    Response, Token,
 };
-
-/// `length` bytes, none of whose blocks is like another.
-fn body(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at / 251 + at) as u8).collect()
-}
-
-fn size(bytes: u64) -> BlockSize {
-    BlockSize::at_most(bytes)
-}
 
 /// A far end that takes "/5/0/0" block by block.
 fn streaming() -> Config {
@@ -211,25 +202,6 @@ fn blocks_of_another_length_than_wanted_or_of_another_push_are_not_taken() {
     pair.near.cancel(pair.now, id);
     assert_eq!(pair.near.supply(pair.now, id, &[0; 1024]), Err(Refused::Unknown));
     assert!(pair.near.is_idle());
-}
-
-/// Asks, and answers with `answer` what the far end hears; gives the outcome.
-fn ask(
-    pair: &mut Pair,
-    request: Request,
-    answer: &mut dyn FnMut(&Request) -> Response,
-) -> (RequestId, Event) {
-    let id = pair.near.request(pair.now, request).expect("taken");
-    loop {
-        match pair.next_event() {
-            Some((End::Far, Event::Request { exchange, request })) => {
-                let response = answer(&request);
-                pair.far.respond(pair.now, exchange, response);
-            }
-            Some((End::Near, outcome)) => return (id, outcome),
-            other => panic!("an end without an answer: {other:?}"),
-        }
-    }
 }
 
 #[test]

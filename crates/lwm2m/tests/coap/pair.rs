@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use updraft_lwm2m::Moment;
-use updraft_lwm2m::coap::{Config, Event, Message, Peer};
+use updraft_lwm2m::coap::{BlockSize, Config, Event, Message, Peer, Request, RequestId, Response};
 
 /// One of the two.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -205,4 +205,33 @@ impl Pair {
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
         mixed ^ (mixed >> 31)
     }
+}
+
+/// Asks, and answers with `answer` what the far end hears; gives the outcome.
+pub(crate) fn ask(
+    pair: &mut Pair,
+    request: Request,
+    answer: &mut dyn FnMut(&Request) -> Response,
+) -> (RequestId, Event) {
+    let id = pair.near.request(pair.now, request).expect("taken");
+    loop {
+        match pair.next_event() {
+            Some((End::Far, Event::Request { exchange, request })) => {
+                let response = answer(&request);
+                pair.far.respond(pair.now, exchange, response);
+            }
+            Some((End::Near, outcome)) => return (id, outcome),
+            other => panic!("an end without an answer: {other:?}"),
+        }
+    }
+}
+
+/// `length` bytes, none of whose blocks is like another.
+pub(crate) fn body(length: usize) -> Vec<u8> {
+    (0..length).map(|at| (at / 251 + at) as u8).collect()
+}
+
+/// The largest block of at most so many bytes.
+pub(crate) fn size(bytes: u64) -> BlockSize {
+    BlockSize::at_most(bytes)
 }

@@ -1,39 +1,11 @@
 //! Files read block by block by their reader (RFC 7959 §2.4), and given without memory.
 
-use super::pair::{End, Pair, Weather};
+use super::pair::{Pair, Weather, ask, body, size};
 use updraft_lwm2m::coap::block::serve;
 use updraft_lwm2m::coap::option::number;
 use updraft_lwm2m::coap::{
-    Block, BlockSize, Code, Config, Download, Event, Method, Progress, Request, RequestId, Response,
+    Block, BlockSize, Code, Config, Download, Event, Method, Progress, Request, Response,
 };
-
-/// `length` bytes, none of whose blocks is like another.
-fn body(length: usize) -> Vec<u8> {
-    (0..length).map(|at| (at / 251 + at) as u8).collect()
-}
-
-fn size(bytes: u64) -> BlockSize {
-    BlockSize::at_most(bytes)
-}
-
-/// Asks, and answers with `answer` what the far end hears; gives the outcome.
-fn ask(
-    pair: &mut Pair,
-    request: Request,
-    answer: &mut dyn FnMut(&Request) -> Response,
-) -> (RequestId, Event) {
-    let id = pair.near.request(pair.now, request).expect("taken");
-    loop {
-        match pair.next_event() {
-            Some((End::Far, Event::Request { exchange, request })) => {
-                let response = answer(&request);
-                pair.far.respond(pair.now, exchange, response);
-            }
-            Some((End::Near, outcome)) => return (id, outcome),
-            other => panic!("an end without an answer: {other:?}"),
-        }
-    }
-}
 
 #[test]
 fn one_block_of_a_file_is_found_without_memory_and_past_the_end_there_is_none() {

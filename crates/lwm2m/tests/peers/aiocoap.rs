@@ -34,17 +34,7 @@ fn an_image_is_fetched_from_aiocoaps_file_server_and_resumed_by_its_entity_tag()
     }
     let etag = download.etag().expect("it names what it serves").to_vec();
     let mut resumed = Download::resume(get, BlockSize::from_exponent(5).unwrap(), download.offset(), etag);
-    loop {
-        let response = talk.ask(resumed.next_request().unwrap());
-        match resumed.handle_response(response) {
-            Progress::Bytes(bytes) => fetched.extend(bytes),
-            Progress::Last(bytes) => {
-                fetched.extend(bytes);
-                break;
-            }
-            progress => panic!("{progress:?}"),
-        }
-    }
+    fetched.extend(talk.fetch(&mut resumed));
     assert!(fetched == image);
     capture::reads_as_meant(&talk.said);
 }

@@ -1,6 +1,6 @@
 //! libcoap's server, as Debian builds it without DTLS.
 
-use updraft_lwm2m::coap::{BlockSize, Code, Config, Download, Event, Method, Observe, Progress, Request};
+use updraft_lwm2m::coap::{BlockSize, Code, Config, Download, Event, Method, Observe, Request};
 
 use crate::capture;
 use crate::program::{Program, Running, free_port};
@@ -60,18 +60,7 @@ fn an_image_is_pushed_to_libcoaps_server_and_fetched_again_without_ever_being_wh
     let put = Request::new(Method::Put, "/image").with_payload(BYTES, Vec::new());
     assert_eq!(talk.push(put, &image).code, Code::CREATED);
     let mut download = Download::new(Request::new(Method::Get, "/image"), BlockSize::MAX);
-    let mut fetched = Vec::new();
-    loop {
-        let response = talk.ask(download.next_request().unwrap());
-        match download.handle_response(response) {
-            Progress::Bytes(bytes) => fetched.extend(bytes),
-            Progress::Last(bytes) => {
-                fetched.extend(bytes);
-                break;
-            }
-            progress => panic!("{progress:?}"),
-        }
-    }
+    let fetched = talk.fetch(&mut download);
     assert!(fetched == image);
     // It counts the bytes for whoever asks.
     assert_eq!(download.total(), Some(200_000));

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use updraft_lwm2m::Moment;
-use updraft_lwm2m::coap::{Config, Event, Failure, Peer, Request, RequestId, Response};
+use updraft_lwm2m::coap::{Config, Download, Event, Failure, Peer, Progress, Request, RequestId, Response};
 
 use crate::program::TIME_MAX;
 
@@ -136,6 +136,22 @@ impl Talk {
                 Err(failure)
             }
             event => panic!("{event:?}"),
+        }
+    }
+
+    /// Fetches what is left of a download.
+    pub(crate) fn fetch(&mut self, download: &mut Download) -> Vec<u8> {
+        let mut fetched = Vec::new();
+        loop {
+            let response = self.ask(download.next_request().unwrap());
+            match download.handle_response(response) {
+                Progress::Bytes(bytes) => fetched.extend(bytes),
+                Progress::Last(bytes) => {
+                    fetched.extend(bytes);
+                    return fetched;
+                }
+                progress => panic!("{progress:?}"),
+            }
         }
     }
 

@@ -1,17 +1,8 @@
 //! Bodies that nobody should send: refused, each for its reason, without a panic and without much memory.
 
+use super::notation::{hex, path};
 use updraft_lwm2m::content::{self, BODY_BYTES_MAX, ContentFormat, ENTRIES_MAX, FormatError};
 use updraft_lwm2m::{Entry, Path, Value};
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter_map(|char| char.to_digit(16)).collect();
-    assert!(digits.len().is_multiple_of(2));
-    digits.chunks(2).map(|two| u8::try_from(two[0] << 4 | two[1]).expect("in range")).collect()
-}
-
-fn path(text: &str) -> Path {
-    text.parse().expect("a path")
-}
 
 #[track_caller]
 fn refused(format: ContentFormat, base: &str, body: &[u8]) -> FormatError {

@@ -1,5 +1,6 @@
 //! Bodies as the standard's examples and devices have them, in each format.
 
+use super::notation::{hex, path};
 use updraft_lwm2m::content::{self, ContentFormat, FormatError};
 use updraft_lwm2m::{Entry, Path, Value};
 
@@ -14,16 +15,6 @@ const DEVICE_SENML: &str = r#"[{"bn":"/3/0/","n":"0","vs":"Open Mobile Alliance"
     {"n":"6/0","v":1},{"n":"6/1","v":5},{"n":"7/0","v":3800},{"n":"7/1","v":5000},{"n":"8/0","v":125},
     {"n":"8/1","v":900},{"n":"9","v":100},{"n":"10","v":15},{"n":"11/0","v":0},{"n":"13","v":1367491215},
     {"n":"14","vs":"+02:00"},{"n":"16","vs":"U"}]"#;
-
-fn hex(text: &str) -> Vec<u8> {
-    let digits: Vec<u32> = text.chars().filter_map(|char| char.to_digit(16)).collect();
-    assert!(digits.len().is_multiple_of(2));
-    digits.chunks(2).map(|two| u8::try_from(two[0] << 4 | two[1]).expect("in range")).collect()
-}
-
-fn path(text: &str) -> Path {
-    text.parse().expect("a path")
-}
 
 fn entry(at: &str, value: impl Into<Value>) -> Entry {
     Entry::new(path(at), value)
