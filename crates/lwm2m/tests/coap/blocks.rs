@@ -322,6 +322,23 @@ fn a_block_without_its_beginning_or_with_another_tag_is_incomplete() {
 }
 
 #[test]
+fn a_block_in_another_format_or_for_another_resource_is_incomplete() {
+    let block = |id: u16, block: Block, path: &str, format: u16| {
+        let mut options = Request::new(Method::Put, path).with_payload(format, Vec::new()).options;
+        options.push_uint(number::BLOCK1, block.value());
+        let (kind, code, token) = (MessageType::Confirmable, Method::Put.code(), Token::EMPTY);
+        Message { kind, code, id, token, options: options.view(), payload: &[1; 16] }.encode()
+    };
+    for (path, format) in [("/1/0", 42), ("/1/0", 11542), ("/1/1", 112)] {
+        let mut pair = Pair::fair();
+        pair.deliver(End::Far, &block(1, sixteen(0, true), "/1/0", 112));
+        pair.deliver(End::Far, &block(2, sixteen(1, false), path, format));
+        assert_eq!(codes(&pair), [Code::CONTINUE, Code::REQUEST_ENTITY_INCOMPLETE], "{path} {format}");
+        assert_eq!(pair.events_now(), None);
+    }
+}
+
+#[test]
 fn a_body_that_begins_again_overwrites_what_came() {
     let mut pair = Pair::fair();
     pair.deliver(End::Far, &block1(1, sixteen(0, true), &[1; 16], b"a"));

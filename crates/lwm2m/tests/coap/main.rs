@@ -2,6 +2,7 @@
 
 mod blocks;
 mod exchange;
+mod hostile;
 mod message;
 mod observe;
 mod pace;
