@@ -9,6 +9,7 @@ use super::message::{Code, Message, MessageType, Token};
 use super::observing::Interests;
 use super::option::{Options, View, number};
 use super::request::{Method, Observe, Request, Response};
+use super::room::Lease;
 use super::understood;
 use crate::Moment;
 use sha2::{Digest, Sha256};
@@ -60,8 +61,8 @@ struct Partial {
 /// Where the blocks of a body go.
 #[derive(Debug)]
 enum Body {
-    /// Into memory.
-    Held(Assembly),
+    /// Into memory, where there is room for them.
+    Held(Assembly, Lease),
     /// To the application: the block at `last` was given to it, and `next` is next.
     Streamed { last: u64, next: u64 },
 }
@@ -133,12 +134,7 @@ impl Answering {
             Verdict::Answer(response) => self.send(now, link, pending, response),
             Verdict::Ask(_) if self.pending.len() + link.answers_in_flight() >= link.config.exchanges_max => {
                 self.partial = None;
-                self.send(
-                    now,
-                    link,
-                    pending,
-                    Response::new(Code::SERVICE_UNAVAILABLE).with_max_age(BUSY_SECONDS),
-                );
+                self.send(now, link, pending, busy());
             }
             Verdict::Ask(payload) => {
                 let request =
@@ -183,10 +179,10 @@ impl Answering {
             // A body that begins again is another one (RFC 7959 §2.5); one at a time.
             let body = match is_streamed(&key, &link.config.streamed) {
                 true => Body::Streamed { last: 0, next: 0 },
-                false => Body::Held(Assembly::default()),
+                false => Body::Held(Assembly::default(), Lease::new(&link.config)),
             };
             let announced = message.options.uint(number::SIZE1).unwrap_or(0) as usize;
-            if matches!(body, Body::Held(_)) && announced > link.config.request_bytes_max {
+            if matches!(body, Body::Held(..)) && announced > link.config.request_bytes_max {
                 return Verdict::Answer(too_large(link));
             }
             self.partial = Some(Box::new(Partial { method, key, body, at: now }));
@@ -199,10 +195,17 @@ impl Answering {
         };
         partial.at = now;
         let fit = match &mut partial.body {
-            Body::Held(assembly) => assembly.add(block, message.payload, link.config.request_bytes_max),
+            Body::Held(assembly, lease) => {
+                let fit = assembly.add(block, message.payload, link.config.request_bytes_max);
+                if fit == Fit::More && !lease.grow_to(assembly.len()) {
+                    self.partial = None;
+                    return Verdict::Answer(busy());
+                }
+                fit
+            }
             Body::Streamed { last, next } => stream(last, next, block, message.payload),
         };
-        let held = matches!(partial.body, Body::Held(_));
+        let held = matches!(partial.body, Body::Held(..));
         match (fit, held) {
             (Fit::More, false) => return Verdict::Ask(message.payload.to_vec()),
             (Fit::More | Fit::Repeated, _) => return Verdict::Answer(Response::new(Code::CONTINUE)),
@@ -212,7 +215,7 @@ impl Answering {
         Verdict::Answer(match fit {
             Fit::Whole => {
                 return Verdict::Ask(match body {
-                    Some(Body::Held(assembly)) => assembly.into_body(),
+                    Some(Body::Held(assembly, _)) => assembly.into_body(),
                     Some(Body::Streamed { .. }) | None => message.payload.to_vec(),
                 });
             }
@@ -369,7 +372,7 @@ impl Answering {
     /// Bytes on the heap.
     pub(super) fn held_bytes(&self) -> usize {
         let partial = self.partial.as_ref().map_or(0, |partial| match &partial.body {
-            Body::Held(assembly) => assembly.held_bytes() + size_of::<Partial>(),
+            Body::Held(assembly, _) => assembly.held_bytes() + size_of::<Partial>(),
             Body::Streamed { .. } => size_of::<Partial>(),
         });
         let kept = self.kept.as_ref().map_or(0, |kept| kept.response.payload.len() + size_of::<Kept>());
@@ -437,6 +440,11 @@ fn stream(last: &mut u64, next: &mut u64, block: Block, payload: &[u8]) -> Fit {
     *last = *next;
     *next += payload.len() as u64;
     if block.more { Fit::More } else { Fit::Whole }
+}
+
+/// 5.03, and when to come again.
+fn busy() -> Response {
+    Response::new(Code::SERVICE_UNAVAILABLE).with_max_age(BUSY_SECONDS)
 }
 
 /// 4.13, and what would be taken (RFC 7959 §2.9.3).

@@ -1,10 +1,16 @@
 //! What a `Peer` may do and how long it waits: one for all peers of an endpoint.
 
 use super::block::BlockSize;
+use super::room::Room;
 use std::time::Duration;
 
 /// EXCHANGE_LIFETIME (RFC 7252 §4.8.2): how long a message ID means the same message, and how long a partial body lives.
 pub const EXCHANGE_LIFETIME: Duration = Duration::from_secs(247);
+
+/// Room for unfinished bodies of requests unless it is said otherwise: a thousand of the longest at once. Registrations fit in a
+/// datagram or a few, so a fleet that comes back needs a fraction of it, and those who never finish cannot take the server's
+/// memory.
+const BODIES_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The rules of the message layer. The defaults are RFC 7252 §4.8's, but for the estimate of the round trip.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +34,8 @@ pub struct Config {
     pub recent_max: usize,
     /// The longest body of a request that is put together: registrations and writes are far shorter.
     pub request_bytes_max: usize,
+    /// Room for such bodies while they come, for all peers that share this.
+    pub bodies: Room,
     /// The longest body of a response that is put together. What is longer is asked for block by block (`Download`).
     pub response_bytes_max: usize,
     /// The largest block sent and asked for.
@@ -54,6 +62,7 @@ impl Default for Config {
             exchanges_max: 8,
             recent_max: 8,
             request_bytes_max: 64 * 1024,
+            bodies: Room::new(BODIES_BYTES_MAX),
             response_bytes_max: 64 * 1024,
             block_size: BlockSize::MAX,
             restarts_max: 3,

@@ -1,9 +1,12 @@
 //! What strangers send, in quantity: nothing of it stays, and nothing of ours can be guessed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
+use updraft_lwm2m::Moment;
+use updraft_lwm2m::coap::option::{View, number};
 use updraft_lwm2m::coap::{
-    Code, Config, Event, Message, MessageType, Method, Request, Response, Token, option::View,
+    Block, BlockSize, Code, Config, Event, Message, MessageType, Method, Peer, Request, Response, Room, Token,
 };
 
 use super::pair::{End, Pair, Weather};
@@ -115,4 +118,46 @@ fn a_peer_that_asks_without_end_costs_no_more_than_one_that_asks_a_little() {
     assert_eq!((pair.far.held_bytes(), pair.far.poll_timeout()), (0, None));
     let refused = pair.said_by(End::Far).iter().filter(|said| said.code == Code::SERVICE_UNAVAILABLE).count();
     assert!(refused > 19_000, "{refused}");
+}
+
+#[test]
+fn unfinished_bodies_of_all_peers_together_have_only_so_much_room() {
+    let config = Arc::new(Config { bodies: Room::new(100), ..Config::default() });
+    let mut peers: Vec<_> = (0..5).map(|seed| Peer::new([seed; 32], config.clone())).collect();
+    let mut id = 0;
+    let mut says = |peers: &mut Vec<Peer>, at: usize, now: u64, number: u32, more: bool| {
+        let mut options = Request::new(Method::Post, "/rd").options;
+        options.push_uint(number::BLOCK1, Block { number, more, size: BlockSize::MIN }.value());
+        id += 1;
+        let (kind, code, token) = (MessageType::Confirmable, Method::Post.code(), Token::EMPTY);
+        let message = Message { kind, code, id, token, options: options.view(), payload: &[7; 16] };
+        let now = Moment(now);
+        peers[at].handle_timeout(now);
+        peers[at].handle_datagram(now, &message.encode());
+        let answer = peers[at].poll_transmit();
+        answer.map(|answer| Message::parse(&answer).expect("a message").code)
+    };
+    for number in 0..3 {
+        for at in 0..2 {
+            assert_eq!(says(&mut peers, at, 1, number, true), Some(Code::CONTINUE));
+        }
+    }
+    assert_eq!(config.bodies.taken(), 96);
+    assert_eq!(says(&mut peers, 2, 1, 0, true), Some(Code::SERVICE_UNAVAILABLE), "there are four bytes left");
+    assert_eq!(says(&mut peers, 2, 1, 1, true), Some(Code::REQUEST_ENTITY_INCOMPLETE), "it is not kept");
+    // Whoever was let in comes to an end, and gives back what it took; so does who begins again, falls silent, or goes.
+    assert_eq!(says(&mut peers, 0, 1, 3, false), None, "the application is asked");
+    assert!(
+        matches!(peers[0].poll_event(), Some(Event::Request { request, .. }) if request.payload.len() == 64)
+    );
+    assert_eq!(config.bodies.taken(), 48);
+    assert_eq!(says(&mut peers, 1, 1, 0, true), Some(Code::CONTINUE));
+    assert_eq!(config.bodies.taken(), 16);
+    assert_eq!(says(&mut peers, 2, 1, 0, true), Some(Code::CONTINUE));
+    assert_eq!(says(&mut peers, 3, 200_000, 0, true), Some(Code::CONTINUE));
+    peers[1].handle_timeout(Moment(248_000));
+    peers[2].handle_timeout(Moment(248_000));
+    assert_eq!(config.bodies.taken(), 16);
+    drop(peers);
+    assert_eq!(config.bodies.taken(), 0);
 }
