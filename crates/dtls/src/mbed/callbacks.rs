@@ -107,10 +107,13 @@ pub(super) unsafe extern "C" fn certificate(
     depth: c_int,
     flags: *mut u32,
 ) -> c_int {
-    // SAFETY: set by the context for the call under way; Mbed TLS passes a parsed certificate, whose bytes it owns, and a
-    // place for the flags.
+    // SAFETY: set by the context for the call under way; Mbed TLS passes a certificate, whose bytes it owns, and a place for the
+    // flags. A peer's list of certificates in which there is none makes it pass one that nothing was read into.
     let (exchange, der, flags) = unsafe {
         let raw = &(*certificate).raw;
+        if raw.p.is_null() {
+            return sys::MBEDTLS_ERR_X509_FATAL_ERROR;
+        }
         (exchange(lent), slice::from_raw_parts(raw.p, raw.len), &mut *flags)
     };
     let Some(exchange) = exchange else { return sys::MBEDTLS_ERR_X509_FATAL_ERROR };

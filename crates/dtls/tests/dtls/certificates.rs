@@ -13,7 +13,7 @@ use updraft_dtls::{
     Server, ServerConfig, Sessions, Trust,
 };
 
-use crate::world::{World, address, client_config, server_config};
+use crate::world::{Way, World, address, client_config, server_config};
 
 /// Years between which a certificate is good.
 pub(crate) type Years = (i32, i32);
@@ -303,29 +303,145 @@ fn what_cannot_be_a_certificate_or_its_key_is_refused_at_the_beginning() {
     assert!(Server::new(server_of(&authority, der)).is_ok(), "DER is read as well");
 }
 
+/// The records of some datagrams.
+fn records(datagrams: impl IntoIterator<Item = Vec<u8>>) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    for datagram in datagrams {
+        let mut rest = &datagram[..];
+        while !rest.is_empty() {
+            let length = 13 + usize::from(u16::from_be_bytes([rest[11], rest[12]]));
+            let (record, after) = rest.split_at(length.min(rest.len()));
+            records.push(record.to_vec());
+            rest = after;
+        }
+    }
+    records
+}
+
+/// Which message of a handshake a record carries in the clear (RFC 5246 §7.4).
+fn message_of(record: &[u8]) -> Option<u8> {
+    (record[..5] == [22, 0xfe, 0xfd, 0, 0]).then(|| record[13])
+}
+
+const CERTIFICATE: u8 = 11;
+const SERVER_KEY_EXCHANGE: u8 = 12;
+const CERTIFICATE_VERIFY: u8 = 15;
+
+/// The records of a device's flight with its certificate, none of which arrives.
+fn flight_of_device(world: &mut World, client: &ClientConfig) -> Vec<Vec<u8>> {
+    let before = world.sent.len();
+    world.network = Box::new(|way, datagram| way == Way::ToClient || datagram[13] == 1);
+    world.connect(address(1), client);
+    // Two ClientHellos come before it.
+    records(world.sent.drain(before..).skip(2).map(|(_, datagram)| datagram).collect::<Vec<_>>())
+}
+
 #[test]
 fn a_certificate_alone_proves_nothing() {
     let authority = Authority::new("fleet");
     let mut world = world_of(&authority);
-    let own = authority.issue("device-1", &[], GOOD);
+    let client = client_of(authority.issue("device-1", &[], GOOD), trusting(&authority, "updraft.test"));
     // What proves that it holds the key, its CertificateVerify (RFC 5246 §7.4.8), is left out of its flight.
-    world.network = Box::new(|way, datagram| way == crate::world::Way::ToClient || datagram[13] == 1);
-    world.connect(address(1), &client_of(own, trusting(&authority, "updraft.test")));
-    let (_, flight) = world.sent[2].clone();
-    let (mut rest, mut left_out) = (&flight[..], 0);
-    while !rest.is_empty() {
-        let length = 13 + usize::from(u16::from_be_bytes([rest[11], rest[12]]));
-        let (record, after) = rest.split_at(length.min(rest.len()));
-        rest = after;
-        if record[..5] == [22, 0xfe, 0xfd, 0, 0] && record[13] == 15 {
-            left_out += 1;
-        } else {
-            world.server.handle_datagram(world.now, address(1), record);
-        }
+    let (left_out, flight): (Vec<_>, Vec<_>) = flight_of_device(&mut world, &client)
+        .into_iter()
+        .partition(|record| message_of(record) == Some(CERTIFICATE_VERIFY));
+    assert_eq!(left_out.len(), 1);
+    for record in flight {
+        world.server.handle_datagram(world.now, address(1), &record);
     }
-    assert_eq!(left_out, 1);
     world.clients.clear();
     world.pass(Duration::from_secs(100));
     assert!(!world.events.iter().any(|event| matches!(event, Event::Connected { .. })), "{:?}", world.events);
     assert_eq!(world.server.counts(), Default::default());
+}
+
+#[test]
+fn a_certificate_that_is_damaged_in_any_place_is_refused_and_hurts_nobody() {
+    let authority = Authority::new("fleet");
+    let mut world = world_of(&authority);
+    let client = client_of(authority.issue("device-1", &[], GOOD), trusting(&authority, "updraft.test"));
+    let mut at = 13;
+    loop {
+        let mut flight = flight_of_device(&mut world, &client);
+        let certificate = flight.iter_mut().find(|record| message_of(record) == Some(CERTIFICATE)).unwrap();
+        if at >= certificate.len() {
+            break;
+        }
+        certificate[at] ^= 0x81;
+        for record in flight {
+            world.server.handle_datagram(world.now, address(1), &record);
+        }
+        world.clients.clear();
+        world.settle();
+        // Each place of the headers and lengths, and one in nine of the rest.
+        at += if at < 60 { 1 } else { 9 };
+    }
+    assert!(at > 300, "a certificate has hundreds of bytes");
+    world.pass(Duration::from_secs(100));
+    assert!(!world.events.iter().any(|event| matches!(event, Event::Connected { .. })), "{:?}", world.events);
+    assert_eq!(world.server.counts(), Default::default());
+    world.network = Box::new(|_, _| true);
+    world.connect(address(2), &client);
+    assert!(world.speaks(address(2), b"another is as welcome as ever"));
+}
+
+#[test]
+fn whoever_comes_after_refused_certificates_connects_as_ever() {
+    let (authority, another) = (Authority::new("fleet"), Authority::new("fleet"));
+    let mut config = server_of(&authority, authority.issue("server", &["updraft.test".into()], GOOD));
+    config.half_open_max = 4;
+    let mut world = World::new(config);
+    let trust = trusting(&authority, "updraft.test");
+    for round in 0..10 {
+        for own in [authority.issue("device-1", &[], EXPIRED), another.issue("device-1", &[], GOOD)] {
+            world.connect(address(1), &client_of(own, trust.clone()));
+        }
+        let doubting = client_of(authority.issue("device-1", &[], GOOD), trusting(&another, "updraft.test"));
+        world.connect(address(1), &doubting);
+        assert_eq!(world.server.counts(), Default::default(), "round {round}");
+        world.connect(address(1), &client_of(authority.issue("device-1", &[], GOOD), trust.clone()));
+        assert!(world.speaks(address(1), b"by certificate"), "round {round}");
+        world.connect(address(2), &client_config("device-2"));
+        assert!(world.speaks(address(2), b"by key"), "round {round}");
+        for session in world.server.ids() {
+            world.server.close(world.now, session);
+        }
+        world.settle();
+    }
+}
+
+#[test]
+fn a_server_that_does_not_sign_with_its_certificates_key_is_left() {
+    let authority = Authority::new("fleet");
+    let client = client_of(authority.issue("device-1", &[], GOOD), trusting(&authority, "updraft.test"));
+    let answered = |world: &mut World| {
+        world.network = Box::new(|way, datagram| way == Way::ToServer || datagram[13] == 3);
+        world.connect(address(1), &client);
+        records(world.answered.drain(1..).map(|(_, datagram)| datagram).collect::<Vec<_>>())
+    };
+    let hears = |world: &mut World, flight: Vec<Vec<u8>>| {
+        for record in flight {
+            world.clients.get_mut(&address(1)).unwrap().handle_datagram(world.now, &record);
+        }
+        world.network = Box::new(|_, _| false);
+        world.settle();
+        world.clients[&address(1)].is_connected()
+    };
+    // A signature that is not of that key: the last byte is one of its own.
+    let mut world = world_of(&authority);
+    let mut flight = answered(&mut world);
+    let signed = flight.iter_mut().find(|record| message_of(record) == Some(SERVER_KEY_EXCHANGE)).unwrap();
+    *signed.last_mut().unwrap() ^= 1;
+    assert!(!hears(&mut world, flight));
+    assert_eq!(world.refusals().len(), 1, "{:?}", world.client_events);
+    // None, and the messages after it count on as if there never was one (CVE-2021-34433).
+    let mut world = world_of(&authority);
+    let mut flight = answered(&mut world);
+    let without = flight.iter().position(|record| message_of(record) == Some(SERVER_KEY_EXCHANGE)).unwrap();
+    flight.remove(without);
+    for record in &mut flight[without..] {
+        record[18] -= 1;
+    }
+    assert!(!hears(&mut world, flight));
+    assert_eq!(world.refusals().len(), 1, "{:?}", world.client_events);
 }

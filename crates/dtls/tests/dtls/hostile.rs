@@ -234,3 +234,134 @@ fn an_alert_of_nobodys_ends_no_session() {
     assert!(!world.events.iter().any(|event| matches!(event, Event::Closed { .. })));
     assert!(world.speaks(address(1), b"up") && world.answers(session, b"down"));
 }
+
+/// A ClientHello that asks to go on with a session that there was, by its number and by a ticket (RFC 5246 §7.4.1.2, RFC 5077).
+fn resuming(hello: &[u8]) -> Vec<u8> {
+    const BODY_AT: usize = 13 + 12;
+    let number_at = BODY_AT + 2 + 32;
+    assert_eq!(hello[number_at], 0, "this end never asks so itself");
+    let mut resuming = hello[..number_at].to_vec();
+    resuming.push(32);
+    resuming.extend([0xab; 32]);
+    let rest = &hello[number_at + 1..];
+    let suites_at = 1 + usize::from(rest[0]);
+    let compressions_at =
+        suites_at + 2 + usize::from(u16::from_be_bytes([rest[suites_at], rest[suites_at + 1]]));
+    let extensions_at = compressions_at + 1 + usize::from(rest[compressions_at]);
+    let ticket = [&[0, 35, 0, 100][..], &[0xcd; 100]].concat();
+    let extensions = u16::from_be_bytes([rest[extensions_at], rest[extensions_at + 1]]) + 104;
+    resuming.extend(&rest[..extensions_at]);
+    resuming.extend(extensions.to_be_bytes());
+    resuming.extend(&rest[extensions_at + 2..]);
+    resuming.extend(ticket);
+    let body = u16::try_from(resuming.len() - BODY_AT).unwrap();
+    resuming[11..13].copy_from_slice(&(body + 12).to_be_bytes());
+    for length_at in [14, 22] {
+        resuming[length_at + 1..length_at + 3].copy_from_slice(&body.to_be_bytes());
+    }
+    resuming
+}
+
+#[test]
+fn a_client_hello_that_asks_to_resume_is_asked_for_a_cookie_and_shakes_hands_in_full() {
+    // Californium answered such a one with its whole flight, to whatever address it named (CVE-2022-2576).
+    let mut world = World::psk();
+    world.device(1);
+    world.speaks(address(1), b"x");
+    let first = resuming(&first_hello(&world));
+    for number in 2..1_000 {
+        let answer = answers(&mut world, address(number), &first);
+        assert_eq!(answer.len(), 1);
+        assert!(answer[0].len() <= first.len(), "{} bytes for {}", answer[0].len(), first.len());
+        assert_eq!(answer[0][13], 3, "HelloVerifyRequest");
+        assert_eq!(world.server.counts().half_open, 0);
+    }
+    let (_, second) = hello_with_cookie(&mut world, address(2));
+    let answer = answers(&mut world, address(2), &resuming(&second)).concat();
+    assert_eq!((answer[0], answer[13], world.server.counts().half_open), (22, 2, 1), "ServerHello");
+    assert_ne!(
+        answer[13 + 12 + 2 + 32..][..33],
+        [&[32][..], &[0xab; 32]].concat(),
+        "of a session of its own"
+    );
+    assert!(
+        !answer.windows(13).any(|record| record[..5] == [20, 0xfe, 0xfd, 0, 0]),
+        "and nothing is skipped"
+    );
+}
+
+/// A record that nobody protected.
+fn forged(kind: u8, epoch: u16, number: u64, body: &[u8]) -> Vec<u8> {
+    let length = u16::try_from(body.len()).unwrap().to_be_bytes();
+    [&[kind, 0xfe, 0xfd][..], &epoch.to_be_bytes(), &number.to_be_bytes()[2..], &length, body].concat()
+}
+
+/// The largest number a record can have.
+const NUMBER_MAX: u64 = (1 << 48) - 1;
+
+#[test]
+fn a_forged_record_of_a_far_epoch_or_number_shuts_no_session_out() {
+    // tinydtls took the word of such records, and heard its peers no more (CVE-2021-42141, CVE-2021-42142).
+    let mut world = World::psk();
+    let session = world.device(1);
+    world.speaks(address(1), b"x");
+    let of_device = world.sent.last().unwrap().1.clone();
+    for epoch in [0, 1, 2, 3, u16::MAX] {
+        for number in [0, 1, 1 << 20, NUMBER_MAX] {
+            for kind in [20, 21, 22, 23] {
+                for body in [&[1][..], &[0; 12], &[0; 64]] {
+                    let datagram = forged(kind, epoch, number, body);
+                    world.server.handle_datagram(world.now, address(1), &datagram);
+                }
+            }
+            // With the session's connection ID, which whoever listens on the way has seen.
+            let mut with_cid = of_device.clone();
+            with_cid[3..5].copy_from_slice(&epoch.to_be_bytes());
+            with_cid[5..11].copy_from_slice(&number.to_be_bytes()[2..]);
+            if with_cid != of_device {
+                world.server.handle_datagram(world.now, address(1), &with_cid);
+                world.server.handle_datagram(world.now, address(666), &with_cid);
+            }
+        }
+    }
+    world.settle();
+    assert_eq!(world.server.address(session), Some(address(1)));
+    assert!(world.speaks(address(1), b"up") && world.answers(session, b"down"));
+}
+
+#[test]
+fn records_of_an_epoch_that_has_not_begun_do_not_end_a_handshake() {
+    let mut world = World::psk();
+    world.network = Box::new(|way, datagram| way == Way::ToClient || datagram[13] == 1);
+    world.connect(address(1), &client_config("device-1"));
+    assert_eq!(world.server.counts().half_open, 1);
+    for epoch in [1, 2, u16::MAX] {
+        for number in [0, 1, NUMBER_MAX] {
+            for kind in [20, 21, 22, 23] {
+                world.server.handle_datagram(world.now, address(1), &forged(kind, epoch, number, &[1; 40]));
+            }
+        }
+    }
+    world.network = Box::new(|_, _| true);
+    world.pass(Duration::from_secs(3));
+    assert!(world.session_at(address(1)).is_some(), "{:?}", world.events);
+    assert!(world.speaks(address(1), b"up"));
+}
+
+#[test]
+fn a_handshake_that_was_spoilt_from_outside_is_begun_again() {
+    // Until it is proven who is who, anybody who knows a device's address can speak for it: it costs an attempt, no more.
+    for number in [50, NUMBER_MAX] {
+        let mut world = World::psk();
+        world.network = Box::new(|way, datagram| way == Way::ToClient || datagram[13] == 1);
+        world.connect(address(1), &client_config("device-1"));
+        for kind in [20, 21, 22] {
+            world.server.handle_datagram(world.now, address(1), &forged(kind, 0, number, &[2; 40]));
+        }
+        world.settle();
+        world.network = Box::new(|_, _| true);
+        world.connect(address(1), &client_config("device-1"));
+        assert!(world.speaks(address(1), b"up"), "{number}: {:?}", world.events);
+        assert_eq!(world.server.counts().half_open, 0);
+    }
+}

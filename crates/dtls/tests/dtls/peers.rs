@@ -5,7 +5,7 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use updraft_dtls::{Event, Identity, Lookup, Server, ServerConfig, SessionId, Sessions};
+use updraft_dtls::{Event, Failure, Identity, Lookup, Server, ServerConfig, SessionId, Sessions};
 
 use crate::certificates::{self, Authority};
 
@@ -114,8 +114,9 @@ fn libcoaps_client_on_gnutls_connects_with_a_key_and_is_answered() {
     speaks_with("coap-client-gnutls");
 }
 
-/// Lets OpenSSL's client connect with one suite and say a line. Whom the server saw, and whether the session could be put away.
-fn says_hello(mut server: Server, arguments: &[&str]) -> (Identity, bool) {
+/// Lets OpenSSL's client connect with one suite and say a line. Whom the server saw, and whether the session could be put away;
+/// or why it was refused.
+fn says_hello(mut server: Server, arguments: &[&str]) -> Result<(Identity, bool), Failure> {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
     let child = Command::new("openssl")
@@ -145,14 +146,15 @@ fn says_hello(mut server: Server, arguments: &[&str]) -> (Identity, bool) {
                     connected = Some((session, identity));
                 }
                 Event::Received { data, .. } => heard = data == b"hello\n",
-                Event::Refused { .. } | Event::Moved { .. } | Event::Closed { .. } => {
+                Event::Refused { failure, .. } => return Err(failure),
+                Event::Moved { .. } | Event::Closed { .. } => {
                     panic!("{arguments:?}: {event:?}")
                 }
             }
         }
     }
     let (session, identity) = connected.unwrap();
-    (identity, server.save(session).is_some())
+    Ok((identity, server.save(session).is_some()))
 }
 
 #[test]
@@ -166,7 +168,7 @@ fn openssls_client_connects_with_each_suite_for_keys() {
         let server = Server::new(ServerConfig::psk(Box::new(|_| Lookup::Key(vec![0xab; 16])))).unwrap();
         let (cipher, key) = (format!("{suite}:@SECLEVEL=0"), "ab".repeat(16));
         let seen = says_hello(server, &["-cipher", &cipher, "-psk_identity", "device-7", "-psk", &key]);
-        assert_eq!(seen, (Identity::Psk(b"device-7".to_vec()), sleeps), "{suite}");
+        assert_eq!(seen, Ok((Identity::Psk(b"device-7".to_vec()), sleeps)), "{suite}");
     }
 }
 
@@ -194,9 +196,21 @@ fn openssls_client_connects_with_each_suite_for_certificates() {
             vec!["-cipher", &cipher, "-verify_return_error", "-verify_hostname", "updraft.test"];
         let files = [path("device.pem"), path("device.key"), path("ca.pem")];
         arguments.extend(["-cert", &files[0], "-key", &files[1], "-CAfile", &files[2]]);
-        let (identity, slept) = says_hello(server, &arguments);
+        let (identity, slept) = says_hello(server, &arguments).unwrap();
         let Identity::Certificate(certificate) = identity else { panic!("{suite}: {identity:?}") };
         assert_eq!(certificate.common_name.as_deref(), Some("device-7"), "{suite}");
         assert_eq!(slept, sleeps, "{suite}");
     }
+}
+
+#[test]
+fn openssls_client_without_a_certificate_is_refused() {
+    if !is_present("openssl") {
+        return;
+    }
+    let authority = Authority::new("fleet");
+    let own = authority.issue("server", &["updraft.test".into()], certificates::GOOD);
+    let server = Server::new(certificates::server_of(&authority, own)).unwrap();
+    let seen = says_hello(server, &["-cipher", "ECDHE-ECDSA-AES128-CCM8:@SECLEVEL=0"]);
+    assert_eq!(seen, Err(Failure::NoCertificate));
 }
