@@ -5,7 +5,9 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use updraft_dtls::{Event, Failure, Identity, Lookup, Server, ServerConfig, SessionId, Sessions};
+use updraft_dtls::{
+    Event, Failure, Identity, KEY_BYTES_MAX, Lookup, Server, ServerConfig, SessionId, Sessions,
+};
 
 use crate::certificates::{self, Authority};
 
@@ -162,13 +164,21 @@ fn openssls_client_connects_with_each_suite_for_keys() {
     if !is_present("openssl") {
         return;
     }
-    for (suite, sleeps) in
-        [("PSK-AES128-CCM8", true), ("PSK-AES128-GCM-SHA256", true), ("PSK-AES128-CBC-SHA256", false)]
-    {
-        let server = Server::new(ServerConfig::psk(Box::new(|_| Lookup::Key(vec![0xab; 16])))).unwrap();
-        let (cipher, key) = (format!("{suite}:@SECLEVEL=0"), "ab".repeat(16));
+    for (suite, sleeps, length) in [
+        ("PSK-AES128-CCM8", true, 16),
+        ("PSK-AES128-CCM8", true, KEY_BYTES_MAX),
+        ("PSK-AES128-GCM-SHA256", true, 16),
+        ("PSK-AES128-CBC-SHA256", false, 16),
+    ] {
+        let lookup = move |_: &[u8]| Lookup::Key(vec![0xab; length]);
+        let server = Server::new(ServerConfig::psk(Box::new(lookup))).unwrap();
+        let (cipher, key) = (format!("{suite}:@SECLEVEL=0"), "ab".repeat(length));
         let seen = says_hello(server, &["-cipher", &cipher, "-psk_identity", "device-7", "-psk", &key]);
-        assert_eq!(seen, Ok((Identity::Psk(b"device-7".to_vec()), sleeps)), "{suite}");
+        assert_eq!(
+            seen,
+            Ok((Identity::Psk(b"device-7".to_vec()), sleeps)),
+            "{suite}, a key of {length} bytes"
+        );
     }
 }
 
