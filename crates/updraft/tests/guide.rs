@@ -1,7 +1,8 @@
-//! The operating guide says what is so.
+//! The operating guide says what is so, and the page of bad input what is tested.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::Command;
 
@@ -39,4 +40,41 @@ fn the_page_of_verbs_names_every_verb() {
     for verb in verbs {
         assert!(page.contains(&format!("`updraft {verb}")), "{verb}");
     }
+}
+
+/// Whether a source has a test of this name.
+fn has_test(source: &str, name: &str) -> bool {
+    let Some((before, _)) = source.split_once(&format!("fn {name}()")) else { return false };
+    // Attributes stand between the two, and no other function.
+    before.rsplit_once("#[test]").is_some_and(|(_, between)| !between.contains("fn "))
+}
+
+#[test]
+fn each_test_that_the_page_of_bad_input_names_is_there() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocols");
+    let page = std::fs::read_to_string(folder.join("lwm2m-bad-input.md")).unwrap();
+    let links = page.lines().filter_map(|line| line.strip_prefix('[')?.split_once("]: "));
+    let sources: BTreeMap<&str, String> =
+        links.map(|(label, file)| (label, std::fs::read_to_string(folder.join(file)).unwrap())).collect();
+    let mut used = BTreeSet::new();
+    let mut kinds = BTreeSet::new();
+    let rows = page.lines().filter(|line| line.starts_with("| ") && !line.ends_with("tests |"));
+    for row in rows {
+        let cells: Vec<&str> = row.trim_matches('|').split(" | ").map(str::trim).collect();
+        kinds.extend(cells[0].split(", "));
+        for tests in cells[cells.len() - 1].split("; ") {
+            let (label, names) = tests.strip_prefix('[').and_then(|rest| rest.split_once("]: ")).expect(row);
+            used.insert(label);
+            for name in names.split(", ") {
+                let name = name.strip_prefix('`').and_then(|rest| rest.strip_suffix('`')).expect(row);
+                assert!(has_test(&sources[label], name), "there is no test {name} in {label}");
+            }
+        }
+    }
+    assert!(sources.keys().eq(&used), "a file is linked that nothing is named of");
+    for kind in 1..=12 {
+        assert!(kinds.contains(kind.to_string().as_str()), "nothing is said of {kind}");
+    }
+    let known = kinds.iter().filter(|kind| kind.starts_with("CVE-")).count();
+    assert!(known >= 14, "{known} of what is known by a number");
 }

@@ -140,3 +140,14 @@ fn lints_are_expected_with_a_reason_never_allowed() {
         assert!(!text.contains(allow), "{} allows a lint: expect it, with a reason", path.display());
     }
 }
+
+/// Documents of XML can name files to be read and addresses to be asked (CVE-2023-41034): here nothing reads any.
+#[test]
+fn nothing_reads_xml() {
+    let lock: toml::Table = fs::read_to_string(root().join("Cargo.lock")).unwrap().parse().unwrap();
+    let packages = lock["package"].as_array().unwrap();
+    let names: Vec<_> = packages.iter().filter_map(|package| package["name"].as_str()).collect();
+    assert!(names.len() > 100, "the packages were not found");
+    let readers: Vec<_> = names.iter().filter(|name| name.contains("xml")).collect();
+    assert!(readers.is_empty(), "{readers:?}");
+}

@@ -12,5 +12,6 @@ mod wire;
 mod access;
 mod bare;
 mod device;
+mod hostile;
 mod orders;
 mod updates;
