@@ -148,7 +148,7 @@ impl Thermostat {
             | Action::ClockSet(_)
             | Action::ServerChanged(_)
             | Action::Bootstrapped(_)
-            | Action::BootstrapFailed => {}
+            | Action::BootstrapFailed(_) => {}
         }
     }
 

@@ -275,7 +275,7 @@ impl Line {
             Action::ClockSet(_)
             | Action::ServerChanged(_)
             | Action::Bootstrapped(_)
-            | Action::BootstrapFailed => {}
+            | Action::BootstrapFailed(_) => {}
         }
     }
 

@@ -1,6 +1,7 @@
 //! The bootstrap: a device without an account asks its bootstrap server, is written one, and registers with it (Core §6.1).
 
-use super::upkeep::Retry;
+use super::upkeep::{Retry, retry_after};
+use super::server_object::ServerObject;
 use super::{Action, Client, Session, Target, spread};
 use crate::bootstrap::{AccountStore, BootstrapRequest, Security, ServerAccount};
 use crate::coap::{Code, Exchange, Method, Request, Response};
@@ -35,8 +36,8 @@ pub(super) struct Bootstrapping {
 }
 
 impl Bootstrapping {
-    fn new(now: Moment, server: &Security) -> Self {
-        let stage = Stage::Waiting(now, Session::Any);
+    fn new(from: Moment, server: &Security) -> Self {
+        let stage = Stage::Waiting(from, Session::Any);
         Self { stage, store: AccountStore::new(server, &[]), failures: 0 }
     }
 
@@ -52,29 +53,52 @@ impl Bootstrapping {
         }
     }
 
-    /// Begins again after a pause, with nothing of what was written.
-    fn fail(&mut self, now: Moment, endpoint: &str, retry: &Retry, server: &Security) {
-        let pause = retry.pause.saturating_mul(1 << self.failures.min(16)).min(retry.pause_max);
-        self.failures += 1;
-        let pause = pause + spread(endpoint, self.failures, pause / 4);
-        self.stage = Stage::Waiting(now.plus(pause), Session::Fresh);
+    /// Begins again after a pause, with nothing of what was written; `busy` is the pause that the server asks for.
+    fn fail(
+        &mut self,
+        now: Moment,
+        endpoint: &str,
+        retry: &Retry,
+        server: &Security,
+        busy: Option<Duration>,
+    ) {
+        let pause = busy.unwrap_or_else(|| pause(endpoint, retry, self.failures));
+        self.failures += u32::from(busy.is_none());
+        let session = if busy.is_some() { Session::Any } else { Session::Fresh };
+        self.stage = Stage::Waiting(now.plus(pause), session);
         self.store = AccountStore::new(server, &[]);
     }
+}
+
+/// The pause after so many failures before the last: doubling, and spread over a fleet.
+fn pause(endpoint: &str, retry: &Retry, failures: u32) -> Duration {
+    let pause = retry.pause.saturating_mul(1 << failures.min(16)).min(retry.pause_max);
+    pause + spread(endpoint, failures + 1, pause / 4)
 }
 
 impl Client {
     /// Begins without an account: [`Action::Bootstrapped`] brings one, and the device registers with it.
     pub fn start_bootstrap(&mut self, now: Moment) {
-        self.fall_back_to_bootstrap(now);
+        let from = self.first_start(now);
+        self.begin_bootstrap(from);
         self.drive(now);
     }
 
-    /// Asks the bootstrap server, where there is one.
+    /// Asks the bootstrap server, where there is one. If the account of the last time brought no registration, it is left
+    /// alone for a while: longer and longer, since a server that refuses what it has just given does not mend at once.
     pub(super) fn fall_back_to_bootstrap(&mut self, now: Moment) {
+        let hold_off = match self.fruitless_bootstraps.checked_sub(1) {
+            Some(before) => pause(&self.config.endpoint, &self.config.retry, before),
+            None => Duration::ZERO,
+        };
+        self.begin_bootstrap(now.plus(hold_off));
+    }
+
+    fn begin_bootstrap(&mut self, from: Moment) {
         let Some(server) = &self.config.bootstrap else { return };
         self.upkeep.stop();
         self.asked = None;
-        self.bootstrapping = Some(Bootstrapping::new(now, server));
+        self.bootstrapping = Some(Bootstrapping::new(from, server));
     }
 
     pub(super) fn drive_bootstrap(&mut self, now: Moment) {
@@ -105,16 +129,23 @@ impl Client {
                 bootstrapping.stage = Stage::Written(now.plus(SILENCE_MAX));
             }
         } else {
-            self.handle_bootstrap_silence(now);
+            let is_busy = response.code == Code::SERVICE_UNAVAILABLE;
+            let failures = bootstrapping.failures;
+            let busy = is_busy.then(|| retry_after(&self.config.endpoint, failures, response));
+            self.fail_bootstrap(now, busy, Some(response.code));
         }
     }
 
     pub(super) fn handle_bootstrap_silence(&mut self, now: Moment) {
+        self.fail_bootstrap(now, None, None);
+    }
+
+    fn fail_bootstrap(&mut self, now: Moment, busy: Option<Duration>, code: Option<Code>) {
         let (Some(bootstrapping), Some(server)) = (&mut self.bootstrapping, &self.config.bootstrap) else {
             return;
         };
-        bootstrapping.fail(now, &self.config.endpoint, &self.config.retry, server);
-        self.actions.push_back(Action::BootstrapFailed);
+        bootstrapping.fail(now, &self.config.endpoint, &self.config.retry, server, busy);
+        self.actions.push_back(Action::BootstrapFailed(code));
     }
 
     /// Answers a request of the bootstrap server.
@@ -169,9 +200,9 @@ impl Client {
     /// The device has accounts: it registers at the first server; several at a time are not served.
     fn finish_bootstrap(&mut self, now: Moment, accounts: Vec<ServerAccount>) {
         let Some(account) = accounts.into_iter().next() else { return };
-        self.registry.server.short_id = account.ssid;
-        self.registry.server.lifetime = account.lifetime;
-        self.registry.server.is_storing = account.stores_notifications;
+        // What the server before has written is not this one's.
+        self.registry.server = ServerObject::of_account(&account);
+        self.fruitless_bootstraps = self.fruitless_bootstraps.saturating_add(1);
         self.actions.push_back(Action::Bootstrapped(Box::new(account)));
         self.has_bootstrapped = true;
         // The answer leaves on the bootstrap server's session, before the next one is begun.

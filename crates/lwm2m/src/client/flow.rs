@@ -140,9 +140,20 @@ impl Client {
         self.handle_outcome(now, outcome, None);
     }
 
+    /// The server has refused a session.
+    pub(super) fn handle_refusal(&mut self, now: Moment) {
+        if self.bootstrapping.is_some() {
+            self.handle_bootstrap_silence(now);
+            return;
+        }
+        let outcome = self.upkeep.handle_refusal(now);
+        self.handle_outcome(now, outcome, None);
+    }
+
     fn handle_outcome(&mut self, now: Moment, outcome: Outcome, code: Option<Code>) {
         match outcome {
             Outcome::Registered => {
+                self.fruitless_bootstraps = 0;
                 let location = self.upkeep.location().unwrap_or_default().to_owned();
                 self.actions.push_back(Action::Registered(location));
                 while let Some((exchange, request)) = self.early.pop_front() {
@@ -184,7 +195,8 @@ impl Client {
         match self.registry.server.trigger.take() {
             Some(Trigger::Update) => self.upkeep.update(),
             Some(Trigger::Disable(seconds)) => self.leave(now, Some(Duration::from_secs(seconds))),
-            Some(Trigger::Bootstrap) => self.fall_back_to_bootstrap(now),
+            // The answer leaves on this session, before the next one is begun.
+            Some(Trigger::Bootstrap) => self.is_bootstrap_due = true,
             None => {}
         }
     }

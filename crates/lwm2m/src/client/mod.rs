@@ -51,6 +51,8 @@ pub use upkeep::{Retry, Session};
 
 /// How long a device in queue mode listens after its last message (MAX_TRANSMIT_WAIT, Transport §6.5).
 pub const AWAKE_FOR: Duration = Duration::from_secs(93);
+/// The occasion of the first start among those that a fleet is spread over.
+const FIRST_START: u32 = u32::MAX;
 /// Requests that came before the answer to Register, and wait for it.
 const EARLY_MAX: usize = 8;
 
@@ -69,6 +71,9 @@ pub struct Config {
     pub retry: Retry,
     /// The bootstrap server, where there is one: it is asked when registering has failed for good.
     pub bootstrap: Option<Security>,
+    /// Over which time the first start is spread: the device begins at its own place in it, so that a fleet that is
+    /// switched on at one moment does not come at one (Initial Registration Delay Timer, Core §6.2.1.1).
+    pub start_delay: Duration,
     /// The message layer. `/5/0/0` is streamed whatever this says.
     pub coap: coap::Config,
 }
@@ -84,6 +89,7 @@ impl Config {
             notifications: Reliability::NonConfirmable,
             retry: Retry::default(),
             bootstrap: None,
+            start_delay: Duration::ZERO,
             coap: coap::Config::default(),
         }
     }
@@ -129,8 +135,8 @@ pub enum Action {
     ServerChanged(ServerObject),
     /// The bootstrap server has given this account: keep it, and register there from now on.
     Bootstrapped(Box<ServerAccount>),
-    /// The bootstrap server gave no account: it is tried again.
-    BootstrapFailed,
+    /// The bootstrap server gave no account, but this code, or was not heard; it is tried again.
+    BootstrapFailed(Option<coap::Code>),
     /// A request of the host's was answered.
     Answered {
         /// Which.
@@ -160,6 +166,11 @@ pub struct Client {
     bootstrapping: Option<Bootstrapping>,
     /// The bootstrap is over once its last answer has left.
     has_bootstrapped: bool,
+    /// A bootstrap begins once the answer to the server that wants it has left.
+    is_bootstrap_due: bool,
+    /// Accounts given since the device was registered last.
+    fruitless_bootstraps: u32,
+    has_started: bool,
     /// The request of the registration, or of the bootstrap, that is under way.
     asked: Option<RequestId>,
     early: VecDeque<(Exchange, Request)>,
@@ -193,6 +204,9 @@ impl Client {
             watches: Watches::default(),
             bootstrapping: None,
             has_bootstrapped: false,
+            is_bootstrap_due: false,
+            fruitless_bootstraps: 0,
+            has_started: false,
             asked: None,
             early: VecDeque::new(),
             actions: VecDeque::new(),
@@ -227,9 +241,21 @@ impl Client {
 
     /// Begins, or begins anew: connects, then registers.
     pub fn start(&mut self, now: Moment) {
+        let from = self.first_start(now);
+        if self.bootstrapping.is_some() {
+            return; // it registers with what it is given
+        }
         self.asked = None;
-        self.upkeep.begin(now);
+        self.upkeep.begin(from);
         self.drive(now);
+    }
+
+    /// When to begin: at the device's own place in the delay, if it has not begun before.
+    fn first_start(&mut self, now: Moment) -> Moment {
+        if std::mem::replace(&mut self.has_started, true) {
+            return now;
+        }
+        now.plus(spread(&self.config.endpoint, FIRST_START, self.config.start_delay))
     }
 
     /// There is a session with the target that was asked for.
@@ -249,9 +275,17 @@ impl Client {
         self.drive(now);
     }
 
+    /// The server was heard, and does not take this device: its key or its certificate, for the host knows no other reason.
+    pub fn connection_refused(&mut self, now: Moment) {
+        self.renew_peer();
+        self.handle_refusal(now);
+        self.drive(now);
+    }
+
     /// Says goodbye to the server; [`Action::Deregistered`] follows, where the device was registered.
     pub fn stop(&mut self, now: Moment) {
         self.bootstrapping = None;
+        self.is_bootstrap_due = false;
         self.leave(now, None);
         self.drive(now);
     }
@@ -342,6 +376,10 @@ impl Client {
         }
         if std::mem::take(&mut self.has_bootstrapped) {
             self.bootstrapping = None;
+            self.drive(now);
+        }
+        if std::mem::take(&mut self.is_bootstrap_due) {
+            self.fall_back_to_bootstrap(now);
             self.drive(now);
         }
         if std::mem::take(&mut self.is_answering)

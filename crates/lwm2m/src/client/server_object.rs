@@ -1,6 +1,7 @@
 //! Object 1, the server the device is registered at: lifetime, binding, the periods of notifications (Core §E.2).
 
 use super::object::{Object, Time, Write};
+use crate::bootstrap::ServerAccount;
 use crate::coap::Code;
 use crate::link::ObjectVersion;
 use crate::registration::Lifetime;
@@ -58,6 +59,12 @@ impl ServerObject {
             binding: "U".to_owned(),
             trigger: None,
         }
+    }
+
+    /// The server of an account, as its bootstrap server describes it.
+    #[must_use]
+    pub fn of_account(account: &ServerAccount) -> Self {
+        Self { is_storing: account.stores_notifications, ..Self::new(account.ssid, account.lifetime) }
     }
 
     fn set(&mut self, entry: &Entry) -> Result<(), Code> {

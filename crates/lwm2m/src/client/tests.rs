@@ -26,6 +26,8 @@ struct World {
     actions: Vec<Action>,
     /// Whether datagrams arrive.
     is_connected: bool,
+    /// Whether the server refuses the sessions that are not to be had.
+    is_refusing: bool,
     datagrams: usize,
 }
 
@@ -73,6 +75,7 @@ impl World {
             failures: 0,
             actions: Vec::new(),
             is_connected: true,
+            is_refusing: false,
             datagrams: 0,
         }
     }
@@ -98,6 +101,8 @@ impl World {
                     if self.is_connected {
                         self.client.connected(self.now);
                         self.server = Peer::new([9; 32], Arc::new(coap::Config::default()));
+                    } else if self.is_refusing {
+                        self.client.connection_refused(self.now);
                     } else {
                         self.client.connection_failed(self.now);
                     }

@@ -11,8 +11,18 @@ use std::time::Duration;
 
 /// Longest time without an update, however long the registration lives: the server may have lost it.
 const UPDATE_EVERY_MAX: Duration = Duration::from_secs(86_400);
-/// Longest wait that a server's 5.03 is granted, in seconds.
-const RETRY_AFTER_S_MAX: u32 = 3_600;
+/// Longest wait that a server's 5.03 is granted, in seconds: a device must be reachable within a day.
+const RETRY_AFTER_S_MAX: u32 = 86_400;
+/// The wait where its 5.03 says none: what Max-Age is then (RFC 7252 §5.10.5).
+const RETRY_AFTER_S_DEFAULT: u32 = 60;
+
+/// How long a server wants to be left alone that has answered 5.03: at least as long as its Max-Age says (RFC 7252
+/// §5.9.3.4), and up to a quarter more by the device's place, so that those it sent away together do not come together.
+pub(super) fn retry_after(endpoint: &str, occasion: u32, response: &Response) -> Duration {
+    let told = response.max_age().unwrap_or(RETRY_AFTER_S_DEFAULT).min(RETRY_AFTER_S_MAX);
+    let told = Duration::from_secs(told.into());
+    told + spread(endpoint, occasion, told / 4)
+}
 
 /// How often, and after which pauses, a registration is tried again (Core table 6.2.1.1-1).
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +37,8 @@ pub struct Retry {
     pub sequence_pause: Duration,
     /// Sequences before the device asks its bootstrap server, where it has one.
     pub sequences: u32,
+    /// Refusals in a row before it does so: a server that says no will not say yes for being asked more often.
+    pub refusals: u32,
 }
 
 impl Default for Retry {
@@ -37,6 +49,7 @@ impl Default for Retry {
             pause_max: Duration::from_secs(3_600),
             sequence_pause: Duration::from_secs(86_400),
             sequences: 1,
+            refusals: 5,
         }
     }
 }
@@ -93,8 +106,19 @@ pub(super) enum Outcome {
     Left,
     /// It will be tried again.
     Failed,
-    /// All sequences have failed.
+    /// All sequences have failed, or the server has refused often enough.
     Exhausted,
+}
+
+/// Why an attempt came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Setback {
+    /// The server is busy, and wants to be left alone for so long.
+    Busy(Duration),
+    /// The server does not take this device.
+    Refused,
+    /// The server was not heard, or did not make sense.
+    Unheard,
 }
 
 /// The registration at one server.
@@ -108,6 +132,7 @@ pub(super) struct Upkeep {
     update_wanted: bool,
     failures: u32,
     sequences: u32,
+    refusals: u32,
 }
 
 impl Upkeep {
@@ -121,14 +146,20 @@ impl Upkeep {
             update_wanted: false,
             failures: 0,
             sequences: 0,
+            refusals: 0,
         }
     }
 
-    /// Wants to be registered, from `now` on.
-    pub(super) fn begin(&mut self, now: Moment) {
+    /// Wants to be registered, from a moment on.
+    pub(super) fn begin(&mut self, from: Moment) {
+        self.forget_failures();
+        self.state = State::Waiting { until: from, session: Session::Any };
+    }
+
+    fn forget_failures(&mut self) {
         self.failures = 0;
         self.sequences = 0;
-        self.state = State::Waiting { until: now, session: Session::Any };
+        self.refusals = 0;
     }
 
     /// Wants nothing any more.
@@ -267,10 +298,9 @@ impl Upkeep {
         match (self.state.clone(), response.code) {
             (State::Registering, Code::CREATED) => {
                 let Some(location) = response.location() else {
-                    return self.fail(now, Session::Any, None);
+                    return self.fail(now, Session::Any, Setback::Unheard);
                 };
-                self.failures = 0;
-                self.sequences = 0;
+                self.forget_failures();
                 self.state = State::Registered { location, update_at: self.next_update(now, lifetime) };
                 Outcome::Registered
             }
@@ -283,8 +313,14 @@ impl Upkeep {
                 if code == Code::PRECONDITION_FAILED {
                     self.version = Version::V1_1;
                 }
-                let busy = response.max_age().filter(|_| code == Code::SERVICE_UNAVAILABLE);
-                self.fail(now, Session::Any, busy)
+                let setback = match code {
+                    Code::SERVICE_UNAVAILABLE => {
+                        Setback::Busy(retry_after(&self.endpoint, self.failures, response))
+                    }
+                    code if code.class() == 4 => Setback::Refused,
+                    _ => Setback::Unheard,
+                };
+                self.fail(now, Session::Any, setback)
             }
             (State::Updating { location }, Code::CHANGED) => {
                 self.state = State::Registered { location, update_at: self.next_update(now, lifetime) };
@@ -292,8 +328,7 @@ impl Upkeep {
             }
             // The server is busy, and the registration stands: the same again, a little later.
             (State::Updating { location }, Code::SERVICE_UNAVAILABLE) => {
-                let pause =
-                    Duration::from_secs(u64::from(response.max_age().unwrap_or(60).min(RETRY_AFTER_S_MAX)));
+                let pause = retry_after(&self.endpoint, self.failures, response);
                 self.told = None;
                 self.state = State::Registered { location, update_at: now.plus(pause) };
                 self.update_wanted = false;
@@ -318,6 +353,15 @@ impl Upkeep {
 
     /// What was asked last was not answered, or there is no session.
     pub(super) fn handle_silence(&mut self, now: Moment) -> Outcome {
+        self.handle_loss(now, Setback::Unheard)
+    }
+
+    /// The server has refused a session.
+    pub(super) fn handle_refusal(&mut self, now: Moment) -> Outcome {
+        self.handle_loss(now, Setback::Refused)
+    }
+
+    fn handle_loss(&mut self, now: Moment, setback: Setback) -> Outcome {
         match self.state.clone() {
             State::Leaving { pause } => self.left(now, pause),
             // An update that is not answered: the session or the server is new, so the registration is too.
@@ -325,7 +369,7 @@ impl Upkeep {
                 self.state = State::Waiting { until: now, session: Session::Fresh };
                 Outcome::Failed
             }
-            State::Connecting | State::Ready | State::Registering => self.fail(now, Session::Fresh, None),
+            State::Connecting | State::Ready | State::Registering => self.fail(now, Session::Fresh, setback),
             State::Off | State::Waiting { .. } => Outcome::Failed,
         }
     }
@@ -338,13 +382,15 @@ impl Upkeep {
         Outcome::Left
     }
 
-    /// Pauses before the next attempt; `busy_s` is what the server asks for.
-    fn fail(&mut self, now: Moment, session: Session, busy_s: Option<u32>) -> Outcome {
-        if let Some(seconds) = busy_s {
-            let pause = Duration::from_secs(seconds.min(RETRY_AFTER_S_MAX).into());
-            let pause = pause + spread(&self.endpoint, self.failures, pause / 4);
-            self.state = State::Waiting { until: now.plus(pause), session };
-            return Outcome::Failed;
+    /// Pauses before the next attempt.
+    fn fail(&mut self, now: Moment, session: Session, setback: Setback) -> Outcome {
+        match setback {
+            Setback::Busy(pause) => {
+                self.state = State::Waiting { until: now.plus(pause), session };
+                return Outcome::Failed;
+            }
+            Setback::Refused => self.refusals += 1,
+            Setback::Unheard => {}
         }
         self.failures += 1;
         let mut pause = if self.failures < self.retry.attempts {
@@ -357,7 +403,9 @@ impl Upkeep {
         };
         pause += spread(&self.endpoint, self.failures, pause / 4);
         self.state = State::Waiting { until: now.plus(pause), session };
-        if self.failures == 0 && self.sequences >= self.retry.sequences {
+        let is_refused = self.refusals >= self.retry.refusals;
+        if is_refused || (self.failures == 0 && self.sequences >= self.retry.sequences) {
+            self.refusals = 0;
             Outcome::Exhausted
         } else {
             Outcome::Failed

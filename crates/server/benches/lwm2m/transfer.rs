@@ -137,7 +137,7 @@ impl Taker {
             | Action::ClockSet(_)
             | Action::ServerChanged(_)
             | Action::Bootstrapped(_)
-            | Action::BootstrapFailed => {}
+            | Action::BootstrapFailed(_) => {}
         }
         Ok(())
     }

@@ -289,7 +289,7 @@ impl Device {
             | Action::Deregistered
             | Action::ClockSet(_)
             | Action::ServerChanged(_)
-            | Action::BootstrapFailed => {}
+            | Action::BootstrapFailed(_) => {}
         }
     }
 

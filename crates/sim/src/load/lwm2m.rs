@@ -197,7 +197,7 @@ impl Device {
             | Action::ClockSet(_)
             | Action::ServerChanged(_)
             | Action::Bootstrapped(_)
-            | Action::BootstrapFailed
+            | Action::BootstrapFailed(_)
             | Action::Answered { .. }
             | Action::Unanswered { .. } => {}
         }

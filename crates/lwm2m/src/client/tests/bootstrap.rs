@@ -103,7 +103,7 @@ fn a_bootstrap_server_that_falls_silent_is_asked_anew() {
     world.pass(Duration::from_secs(246));
     assert_eq!(world.asks(), [""; 0]);
     world.pass(Duration::from_secs(100));
-    assert!(world.actions.contains(&Action::BootstrapFailed));
+    assert!(world.actions.contains(&Action::BootstrapFailed(None)));
     assert_eq!(world.asks(), ["Post /bs ep=device-1&pct=112"]);
 }
 
@@ -123,4 +123,109 @@ fn a_server_cannot_bootstrap_a_device_that_did_not_ask() {
     let mut world = World::registered();
     assert_eq!(world.post("/bs"), Code::NOT_FOUND);
     assert_eq!(world.ask(Request::new(Method::Delete, "/0/1")).code, Code::UNAUTHORIZED);
+}
+
+/// A device with an account and a bootstrap server, refused by its server as often as it takes.
+fn device_with_both(refusals: u32) -> World {
+    let retry = Retry { refusals, attempts: 100, ..Retry::default() };
+    let mut world =
+        World::new(Config { bootstrap: Some(security("coap://127.0.0.1:1")), retry, ..config() });
+    world.client.start(world.now);
+    world.settle();
+    world
+}
+
+/// Lets time pass until the device asks somebody; how long it took, in seconds.
+fn asks_after(world: &mut World) -> u64 {
+    let began = world.now;
+    while world.asked.is_empty() {
+        world.pass(Duration::from_secs(1));
+    }
+    world.now.since(began).as_secs()
+}
+
+#[test]
+fn a_device_that_its_server_refuses_often_enough_asks_its_bootstrap_server() {
+    let mut world = device_with_both(3);
+    for _ in 0..3 {
+        assert_eq!(world.asks(), ["Post /rd ep=device-1&lwm2m=1.1&lt=300"]);
+        world.answer(Response::new(Code::FORBIDDEN));
+        asks_after(&mut world);
+    }
+    assert_eq!(world.asks(), ["Post /bs ep=device-1&pct=112"]);
+}
+
+#[test]
+fn a_session_that_is_refused_counts_as_a_refusal_and_one_that_is_not_had_does_not() {
+    let mut world = device_with_both(2);
+    let bootstraps = |world: &World| {
+        world.actions.contains(&Action::Connect { target: Target::Bootstrap, session: Session::Any })
+    };
+    world.is_connected = false;
+    world.client.connection_failed(world.now);
+    world.settle();
+    world.pass(Duration::from_secs(7_200));
+    assert!(!bootstraps(&world), "a server that is not heard may be back at any time");
+    world.is_refusing = true;
+    world.pass(Duration::from_secs(3_600 * 5 / 4));
+    assert!(!bootstraps(&world), "once may be a mistake");
+    world.pass(Duration::from_secs(3_600 * 5 / 4));
+    assert!(bootstraps(&world), "{:?}", world.actions);
+}
+
+#[test]
+fn accounts_that_bring_no_registration_are_asked_for_at_longer_and_longer_intervals() {
+    let mut world = device_with_both(1);
+    let mut pauses = Vec::new();
+    for _ in 0..5 {
+        world.answer(Response::new(Code::FORBIDDEN));
+        pauses.push(asks_after(&mut world));
+        assert_eq!(world.asks(), ["Post /bs ep=device-1&pct=112"]);
+        world.answer(Response::new(Code::CHANGED));
+        write_account(&mut world);
+        assert_eq!(world.post("/bs"), Code::CHANGED);
+        assert_eq!(world.asks(), ["Post /rd ep=device-1&lwm2m=1.1&lt=120"]);
+    }
+    let at_least = [0, 60, 120, 240, 480];
+    for (pause, at_least) in pauses.iter().zip(at_least) {
+        assert!((at_least..=at_least * 5 / 4 + 1).contains(pause), "{pauses:?}");
+    }
+    world.answer(Response::new(Code::CREATED).with_location("/rd/1"));
+    world.client.start(world.now);
+    world.settle();
+    world.answer(Response::new(Code::FORBIDDEN));
+    assert_eq!(asks_after(&mut world), 0, "a registration in between makes them forgotten");
+}
+
+#[test]
+fn a_busy_bootstrap_server_is_left_alone_for_as_long_as_it_says() {
+    let mut world = factory_device();
+    world.answer(Response::new(Code::SERVICE_UNAVAILABLE).with_max_age(600));
+    assert!(world.actions.contains(&Action::BootstrapFailed(Some(Code::SERVICE_UNAVAILABLE))));
+    assert!((600..=751).contains(&asks_after(&mut world)));
+}
+
+#[test]
+fn the_bootstrap_trigger_is_answered_on_the_session_that_it_came_by() {
+    let mut world = World::new(Config { bootstrap: Some(security("coap://127.0.0.1:1")), ..config() });
+    world.client.start(world.now);
+    world.settle();
+    world.answer(Response::new(Code::CREATED).with_location("/rd/1"));
+    assert_eq!(world.post("/1/0/9"), Code::CHANGED);
+    assert_eq!(world.asks(), ["Post /bs ep=device-1&pct=112"]);
+}
+
+#[test]
+fn a_new_account_begins_with_settings_of_its_own() {
+    let mut world = World::new(Config { bootstrap: Some(security("coap://127.0.0.1:1")), ..config() });
+    world.client.start(world.now);
+    world.settle();
+    world.answer(Response::new(Code::CREATED).with_location("/rd/1"));
+    assert_eq!(world.put("/1/0/2", "30"), Code::CHANGED);
+    assert_eq!(world.post("/1/0/9"), Code::CHANGED);
+    world.answer(Response::new(Code::CHANGED));
+    write_account(&mut world);
+    assert_eq!(world.post("/bs"), Code::CHANGED);
+    let server = world.client.server();
+    assert_eq!((server.short_id, server.pmin_s, server.lifetime), (42, 0, Lifetime::Seconds(120)));
 }

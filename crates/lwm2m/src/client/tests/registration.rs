@@ -131,6 +131,77 @@ fn a_busy_server_says_itself_when_to_come_again() {
     assert_eq!(world.asks().len(), 1);
 }
 
+/// How long a device waits that was answered so, with everything that it sent before.
+fn waits(world: &mut World, response: Response) -> u64 {
+    world.answer(response);
+    let told_at = world.now;
+    while world.asked.is_empty() {
+        world.pass(Duration::from_secs(1));
+    }
+    world.now.since(told_at).as_secs()
+}
+
+#[test]
+fn a_device_told_5_03_waits_as_long_as_it_was_told() {
+    let busy = || Response::new(Code::SERVICE_UNAVAILABLE);
+    for (told, at_least) in [(Some(90), 90), (Some(7_200), 7_200), (None, 60), (Some(u32::MAX), 86_400)] {
+        let answer = || told.map_or_else(busy, |seconds| busy().with_max_age(seconds));
+        let mut registers = World::new(config());
+        registers.client.start(registers.now);
+        registers.settle();
+        // However often it is told so, it is no failure, after which it would wait for a day.
+        for _ in 0..6 {
+            let waited = waits(&mut registers, answer());
+            assert!((at_least..=at_least * 5 / 4 + 1).contains(&waited), "{told:?}: {waited} s");
+            assert_eq!(registers.asks(), ["Post /rd ep=device-1&lwm2m=1.1&lt=300"]);
+        }
+        let mut updates = World::registered();
+        updates.client.update(updates.now);
+        updates.settle();
+        let waited = waits(&mut updates, answer());
+        assert!((at_least..=at_least * 5 / 4 + 1).contains(&waited), "{told:?}: {waited} s, with an update");
+    }
+}
+
+#[test]
+fn devices_that_were_sent_away_together_do_not_come_back_together() {
+    let come_back = |name: &str| {
+        let mut world = World::new(Config::new(name));
+        world.client.start(world.now);
+        world.settle();
+        waits(&mut world, Response::new(Code::SERVICE_UNAVAILABLE).with_max_age(400))
+    };
+    let mut waits: Vec<u64> = (0..50).map(|n| come_back(&format!("device-{n}"))).collect();
+    waits.sort_unstable();
+    waits.dedup();
+    assert!(waits.len() > 20, "50 devices come at {waits:?}");
+}
+
+#[test]
+fn a_fleet_that_is_switched_on_at_one_moment_registers_spread_over_the_delay() {
+    let mut tenths = [0; 10];
+    for n in 0..200 {
+        let start_delay = Duration::from_secs(30);
+        let mut world = World::new(Config { start_delay, ..Config::new(&format!("device-{n}")) });
+        let switched_on = world.now;
+        world.client.start(world.now);
+        world.settle();
+        while world.asked.is_empty() {
+            world.pass(Duration::from_millis(100));
+        }
+        let waited = world.now.since(switched_on);
+        tenths[usize::try_from(waited.as_secs() / 3).unwrap().min(9)] += 1;
+        if n == 0 {
+            // Whoever begins again does not wait: others have not begun with it.
+            world.answer(Response::new(Code::CREATED).with_location("/rd/1"));
+            world.client.start(world.now);
+            world.settle();
+            assert_eq!(world.asked.len(), 1);
+        }
+    }
+    assert!(tenths.iter().all(|devices| (5..=40).contains(devices)), "{tenths:?}");
+}
+
 #[test]
 fn a_server_that_is_not_heard_is_met_with_a_new_session() {
     let mut world = World::registered();

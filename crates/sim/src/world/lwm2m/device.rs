@@ -260,7 +260,7 @@ impl Constrained {
             | Action::ClockSet(_)
             | Action::ServerChanged(_)
             | Action::Bootstrapped(_)
-            | Action::BootstrapFailed => {}
+            | Action::BootstrapFailed(_) => {}
         }
         true
     }
