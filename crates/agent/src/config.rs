@@ -11,7 +11,7 @@ use std::time::Duration;
 
 pub use carrier::{
     Carrier, Credential, Delivery, KEEP_ALIVE, KEEP_ALIVE_MAX, KEEP_ALIVE_MIN, LIFETIME, LIFETIME_MAX,
-    LIFETIME_MIN, Lwm2m, Lwm2mCredential,
+    LIFETIME_MIN, Lwm2m, Lwm2mCredential, START_DELAY, START_DELAY_MAX, ServerRole,
 };
 
 /// Version reported where neither a slot nor a file nor an option knows one: below every release.
@@ -123,6 +123,10 @@ options! {
     /// coaps://host:port (http://, mqtt:// and coap:// only in a lab)
     #[arg(long, value_name = "URL")]
     server: String,
+    /// Over LwM2M, in the place of --server: the bootstrap server, coaps://host:port, which gives the device its server and
+    /// a key for it. --psk-identity and --psk-key-file, or --cert and --key, are then for the bootstrap server
+    #[arg(long, value_name = "URL")]
+    bootstrap_server: String,
     /// How to reach the server [default: http]
     #[arg(long, value_name = "HOW")]
     transport: TransportName,
@@ -147,6 +151,10 @@ options! {
     /// Over LwM2M: how long a registration lives without an update [default: 5m]
     #[arg(long, value_name = "SPAN")]
     lifetime: Span,
+    /// Over LwM2M: over which time the devices of a fleet register that are switched on at one moment, up to 10m [default:
+    /// 30s]
+    #[arg(long, value_name = "SPAN")]
+    start_delay: Span,
     /// Over LwM2M: the device sleeps between its messages (queue mode) [default: false]
     #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true")]
     queue_mode: bool,
@@ -262,7 +270,7 @@ pub enum ConfigError {
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// The server's device address.
+    /// The server's device address; or the bootstrap server's, where the carrier says so.
     pub server: String,
     /// Certificates to trust.
     pub ca: Option<PathBuf>,
@@ -360,6 +368,7 @@ impl Options {
         Ok(Config {
             server: self
                 .server
+                .or(self.bootstrap_server)
                 .ok_or(ConfigError::Missing("the server", "give --server https://host:port"))?,
             ca: self.ca,
             id: self

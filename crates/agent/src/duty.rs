@@ -453,6 +453,13 @@ impl<'a> Duty<'a> {
     }
 
     fn handle_silence(&mut self, error: &CheckInError) {
+        let interval = self.shared.config.interval;
+        if matches!(error, CheckInError::Pending) {
+            let pause =
+                interval.map_or(pace::CHECK_IN_PAUSE_MIN, |every| every.min(pace::CHECK_IN_PAUSE_MIN));
+            self.check_in_at = Instant::now() + pause.max(pace::CHECK_IN_EVERY_MIN);
+            return;
+        }
         self.check_ins_failed += 1;
         let id = &self.shared.config.id;
         let pause =
@@ -462,11 +469,11 @@ impl<'a> Duty<'a> {
             CheckInError::Unable { retry_after: None, .. }
             | CheckInError::Unreached(_)
             | CheckInError::Refused { .. }
+            | CheckInError::Pending
             | CheckInError::Offline(_)
             | CheckInError::Silent(_)
             | CheckInError::NotUnderstood(_) => {
-                let interval = self.shared.config.interval.unwrap_or(pause);
-                pause.min(interval).max(pace::CHECK_IN_EVERY_MIN)
+                pause.min(interval.unwrap_or(pause)).max(pace::CHECK_IN_EVERY_MIN)
             }
         };
         self.check_in_at = Instant::now() + pause;

@@ -27,6 +27,25 @@ pub const CONNECT_PAUSE_MIN: Duration = Duration::from_secs(1);
 /// five minutes.
 pub const CONNECT_PAUSE_MAX: Duration = Duration::from_secs(2 * 60);
 
+/// How long after its start a machine counts as just switched on: other devices may have been, at the same moment.
+const POWER_UP: Duration = Duration::from_secs(5 * 60);
+/// How long the kernel has run, in seconds, as the first word.
+const UPTIME_PATH: &str = "/proc/uptime";
+
+/// Over which time the first connections of a fleet are spread: not at all, unless this machine was just switched on.
+#[must_use]
+pub fn start_delay(delay: Duration) -> Duration {
+    let uptime = std::fs::read_to_string(UPTIME_PATH).unwrap_or_default();
+    delay_after(&uptime, delay)
+}
+
+fn delay_after(uptime: &str, delay: Duration) -> Duration {
+    let seconds = uptime.split_whitespace().next().and_then(|seconds| seconds.parse::<f64>().ok());
+    // Where nothing is known of it, each start may be a fleet's.
+    let is_power_up = seconds.is_none_or(|seconds| seconds < POWER_UP.as_secs_f64());
+    if is_power_up { delay } else { Duration::ZERO }
+}
+
 /// The pause before connecting again, after the `failures`-th connection in a row that failed or soon ended: doubling,
 /// plus up to as much again by the device's hash. A server that restarts loses all devices at one moment, and must not
 /// get them back at one.
@@ -57,6 +76,20 @@ pub fn spread(id: &str, occasion: &str, width: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_machine_that_was_just_switched_on_holds_its_registration_back() {
+        let delay = Duration::from_secs(30);
+        for (uptime, expected) in [
+            ("12.34 40.00\n", delay),
+            ("299.99 1.00\n", delay),
+            ("300.00 1.00\n", Duration::ZERO),
+            ("37451.07 1.00\n", Duration::ZERO),
+            ("", delay),
+        ] {
+            assert_eq!(delay_after(uptime, delay), expected, "{uptime:?}");
+        }
+    }
 
     #[test]
     fn a_fleet_that_lost_its_server_at_one_moment_comes_back_spread_and_each_device_at_its_own_place() {

@@ -48,7 +48,9 @@ pub enum SecurityMode {
 impl SecurityMode {
     const ALL: [Self; 5] = [Self::Psk, Self::RawPublicKey, Self::Certificate, Self::NoSec, Self::Est];
 
-    fn of_number(number: i64) -> Option<Self> {
+    /// The mode with a number on the wire.
+    #[must_use]
+    pub fn of_number(number: i64) -> Option<Self> {
         Self::ALL.into_iter().find(|mode| mode.number() == number)
     }
 

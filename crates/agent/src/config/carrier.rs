@@ -20,6 +20,11 @@ pub const LIFETIME: Duration = Duration::from_secs(5 * 60);
 pub const LIFETIME_MIN: Duration = Duration::from_secs(20);
 /// Longest lifetime.
 pub const LIFETIME_MAX: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+/// Over which time the devices of a fleet register that are switched on at one moment: a hundred thousand handshakes in half
+/// a minute are within one processor's power.
+pub const START_DELAY: Duration = Duration::from_secs(30);
+/// Longest such time: a version on trial waits for its registration.
+pub const START_DELAY_MAX: Duration = Duration::from_secs(10 * 60);
 /// Longest pre-shared key, in bytes: what DTLS is built for.
 const PSK_BYTES_MAX: usize = 32;
 
@@ -69,13 +74,26 @@ impl Carrier {
     }
 }
 
+/// What the server is for that the options name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ServerRole {
+    /// The device registers there.
+    Server,
+    /// It gives the device an account at another, or at itself.
+    Bootstrap,
+}
+
 /// How the agent registers at an LwM2M server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Lwm2m {
-    /// What proves who it is.
+    /// What the server is for that the options name.
+    pub role: ServerRole,
+    /// What proves there who the device is.
     pub credential: Lwm2mCredential,
-    /// How long a registration lives without an update.
+    /// How long a registration lives without an update, where no account says so.
     pub lifetime: Duration,
+    /// Over which time a fleet's registrations are spread after a power-up.
+    pub start_delay: Duration,
     /// Whether the device sleeps between its messages.
     pub is_queued: bool,
     /// How images may come.
@@ -138,11 +156,16 @@ impl Options {
         let keep_alive = self.keep_alive.map_or(KEEP_ALIVE, |span| span.0);
         let is_mqtt_set = self.mqtt_flow.is_some() || self.keep_alive.is_some();
         let is_psk_set = self.psk_identity.is_some() || self.psk_key_file.is_some();
-        let is_lwm2m_set =
-            is_psk_set || self.lifetime.is_some() || self.queue_mode.is_some() || self.delivery.is_some();
+        let is_lwm2m_set = is_psk_set
+            || self.bootstrap_server.is_some()
+            || self.lifetime.is_some()
+            || self.start_delay.is_some()
+            || self.queue_mode.is_some()
+            || self.delivery.is_some();
         match self.transport.unwrap_or_default() {
             TransportName::Http | TransportName::Mqtt if is_lwm2m_set => Err(ConfigError::Conflict(
-                "--psk-identity, --psk-key-file, --lifetime, --queue-mode and --delivery are for --transport lwm2m",
+                "--bootstrap-server, --psk-identity, --psk-key-file, --lifetime, --start-delay, --queue-mode and --delivery \
+                 are for --transport lwm2m",
             )),
             TransportName::Lwm2m if is_mqtt_set => {
                 Err(ConfigError::Conflict("--mqtt-flow and --keep-alive are for --transport mqtt"))
@@ -175,37 +198,52 @@ impl Options {
         if !(LIFETIME_MIN..=LIFETIME_MAX).contains(&lifetime) {
             return Err(ConfigError::Conflict("--lifetime is 20s to 365 days"));
         }
-        let is_plain = self.server.as_deref().is_some_and(|server| server.starts_with("coap://"));
-        let psk = (self.psk_identity.clone(), self.psk_key_file.as_deref());
-        let credential = match (psk, self.cert.clone(), self.key.clone()) {
-            ((None, None), None, None) if is_plain => Lwm2mCredential::NoSec,
-            _ if is_plain => {
+        let start_delay = self.start_delay.map_or(START_DELAY, |span| span.0);
+        if start_delay > START_DELAY_MAX {
+            return Err(ConfigError::Conflict("--start-delay is at most 10m"));
+        }
+        let (role, url) = match (&self.server, &self.bootstrap_server) {
+            (Some(_), Some(_)) => {
                 return Err(ConfigError::Conflict(
-                    "coap:// has no security: keys and certificates are for coaps://",
+                    "--server and --bootstrap-server exclude each other: the one is named by the other",
                 ));
             }
-            ((Some(identity), Some(path)), None, None) => {
-                Lwm2mCredential::Psk { identity, key: read_psk(path)? }
+            (None, Some(_)) if self.lifetime.is_some() => {
+                return Err(ConfigError::Conflict("--lifetime is for --server: a bootstrap server says it"));
             }
-            ((None, None), Some(cert), Some(key)) => Lwm2mCredential::Certificate { cert, key },
-            ((None, None), None, None) => {
-                return Err(ConfigError::Missing(
-                    "the key or the certificate",
-                    "give --psk-identity and --psk-key-file, or --cert and --key",
-                ));
-            }
-            _ => {
-                return Err(ConfigError::Conflict(
-                    "give --psk-identity and --psk-key-file, or --cert and --key, and not both",
-                ));
-            }
+            (None, Some(url)) => (ServerRole::Bootstrap, Some(url)),
+            (server, None) => (ServerRole::Server, server.as_ref()),
         };
+        let credential = self.lwm2m_credential(url.is_some_and(|url| url.starts_with("coap://")))?;
         Ok(Lwm2m {
+            role,
             credential,
             lifetime,
+            start_delay,
             is_queued: self.queue_mode.unwrap_or(false),
             delivery: self.delivery.unwrap_or_default(),
         })
+    }
+
+    fn lwm2m_credential(&self, is_plain: bool) -> Result<Lwm2mCredential, ConfigError> {
+        let psk = (self.psk_identity.clone(), self.psk_key_file.as_deref());
+        match (psk, self.cert.clone(), self.key.clone()) {
+            ((None, None), None, None) if is_plain => Ok(Lwm2mCredential::NoSec),
+            _ if is_plain => {
+                Err(ConfigError::Conflict("coap:// has no security: keys and certificates are for coaps://"))
+            }
+            ((Some(identity), Some(path)), None, None) => {
+                Ok(Lwm2mCredential::Psk { identity, key: read_psk(path)? })
+            }
+            ((None, None), Some(cert), Some(key)) => Ok(Lwm2mCredential::Certificate { cert, key }),
+            ((None, None), None, None) => Err(ConfigError::Missing(
+                "the key or the certificate",
+                "give --psk-identity and --psk-key-file, or --cert and --key",
+            )),
+            _ => Err(ConfigError::Conflict(
+                "give --psk-identity and --psk-key-file, or --cert and --key, and not both",
+            )),
+        }
     }
 
     fn token(&self) -> Result<Option<String>, ConfigError> {

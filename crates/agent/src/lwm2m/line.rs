@@ -1,107 +1,29 @@
 //! The thread that is registered: one socket, one session, one client, from the agent's first words to its end.
 
-use super::address::Address;
+use super::account::Written;
 use super::desk::{Desk, Offer, hush};
 use super::kept::Kept;
 use super::link_quality;
 use super::pull::{Pull, Surroundings};
 use super::push::{Push, give};
+use super::settings::Settings;
+use super::site::Site;
 use super::wire::{Heard, Wire};
 use crate::agent::Input;
-use crate::config::{Config, Delivery, Lwm2m};
 use crate::fetch::{FetchError, FetchPart};
-use crate::pace;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use updraft_dtls::ClientConfig;
 use updraft_lwm2m::Moment;
-use updraft_lwm2m::client::device::Device;
-use updraft_lwm2m::client::server_object::ServerObject;
-use updraft_lwm2m::client::{Action, Client, Retry, Session};
-use updraft_lwm2m::coap::Reliability;
+use updraft_lwm2m::client::{Action, Client, Target};
 use updraft_lwm2m::firmware::object::{Action as Word, Origin};
-use updraft_lwm2m::registration::Lifetime;
 
-/// The server's number in object 1: there is one server.
-const SHORT_ID: u16 = 1;
 /// How long a part waits for room at the agent, before it is offered again.
 const ROOM_EVERY: Duration = Duration::from_millis(5);
 /// How long the server is given to take leave of, at the end.
 const LEAVE_TIME_MAX: Duration = Duration::from_secs(1);
-/// Attempts before the pause after a sequence: the pauses double up to the longest, so there are hours between.
-const ATTEMPTS: u32 = 16;
-
-/// What the line is told at its beginning.
-pub(super) struct Settings {
-    pub(super) address: Address,
-    pub(super) security: Option<ClientConfig>,
-    pub(super) seed: [u8; 32],
-    pub(super) id: String,
-    pub(super) device: Device,
-    pub(super) state: PathBuf,
-    pub(super) lifetime: Duration,
-    pub(super) is_queued: bool,
-    pub(super) delivery: Delivery,
-}
-
-impl Settings {
-    pub(super) fn new(
-        config: &Config,
-        lwm2m: &Lwm2m,
-        address: Address,
-        security: Option<ClientConfig>,
-        seed: [u8; 32],
-    ) -> Self {
-        let attribute = |name: &str| config.attributes.get(name)?.as_str().map(str::to_owned);
-        let device = Device {
-            manufacturer: attribute("manufacturer").unwrap_or_default(),
-            model: attribute("model").unwrap_or_else(|| config.product.clone()),
-            serial: attribute("serial").unwrap_or_else(|| config.id.clone()),
-            device_type: Some(config.product.clone()),
-            hardware_version: attribute("hardware_version"),
-            ..Device::default()
-        };
-        Self {
-            address,
-            security,
-            seed,
-            id: config.id.clone(),
-            device,
-            state: config.state.clone(),
-            lifetime: lwm2m.lifetime,
-            is_queued: lwm2m.is_queued,
-            delivery: lwm2m.delivery,
-        }
-    }
-
-    fn client(&self) -> updraft_lwm2m::client::Config {
-        let mut config = updraft_lwm2m::client::Config::new(&self.id);
-        config.is_queued = self.is_queued;
-        // A state that is not heard of costs the server a question minutes later.
-        config.notifications = Reliability::Confirmable;
-        config.retry = Retry {
-            attempts: ATTEMPTS,
-            pause: pace::CHECK_IN_PAUSE_MIN,
-            pause_max: pace::CHECK_IN_PAUSE_MAX,
-            sequence_pause: pace::CHECK_IN_PAUSE_MAX,
-            sequences: u32::MAX,
-        };
-        config
-    }
-
-    pub(super) fn server_object(&self) -> ServerObject {
-        ServerObject::new(SHORT_ID, Lifetime::of_seconds(self.lifetime.as_secs()))
-    }
-
-    pub(super) fn new_client(&self) -> Client {
-        let client = Client::new(self.client(), self.seed, self.server_object(), self.device.clone());
-        client.with_connectivity(link_quality::read(None))
-    }
-}
 
 /// The thread's all.
 pub(super) struct Line {
@@ -114,9 +36,15 @@ pub(super) struct Line {
     pub(super) kept: Option<Kept>,
     /// In which boot of the agent the device registered.
     pub(super) boot: u64,
-    wire: Option<Wire>,
+    /// Where the device registers; or why there is no such place.
+    pub(super) server: Result<Site, String>,
+    /// What that server has written to object 1.
+    pub(super) written: Option<Written>,
+    pub(super) wire: Option<Wire>,
+    /// With whom the session is.
+    pub(super) wire_to: Target,
     push: Option<Push>,
-    pull: Option<Pull>,
+    pub(super) pull: Option<Pull>,
     is_reboot_due: bool,
     has_left: bool,
     pulls: u8,
@@ -129,7 +57,7 @@ impl Line {
         bell: UnixStream,
         inputs: SyncSender<Input>,
     ) -> Self {
-        let client = settings.new_client();
+        let client = settings.new_client(settings.server_object());
         Self {
             client,
             settings,
@@ -139,7 +67,10 @@ impl Line {
             began: Instant::now(),
             kept: None,
             boot: 0,
+            server: Err("there is no account".to_owned()),
+            written: None,
             wire: None,
+            wire_to: Target::Server,
             push: None,
             pull: None,
             is_reboot_due: false,
@@ -220,24 +151,29 @@ impl Line {
                 Heard::Datagram(datagram) => self.client.handle_datagram(now, &datagram),
                 Heard::Closed(detail) => {
                     self.wire = None;
-                    self.lose_session(now, detail);
+                    self.lose_session(detail);
+                    self.client.connection_failed(now);
+                }
+                Heard::Refused(detail) => {
+                    self.wire = None;
+                    self.lose_session(detail);
+                    self.client.connection_refused(now);
                 }
             }
             self.settle(now);
         }
     }
 
-    fn lose_session(&mut self, now: Moment, detail: String) {
+    pub(super) fn lose_session(&mut self, detail: String) {
         self.desk.papers().registered = Some(Err(detail));
         if let Some(pull) = &mut self.pull {
             pull.handle_session_lost();
         }
-        self.client.connection_failed(now);
     }
 
     fn act(&mut self, now: Moment, action: Action) {
         match action {
-            Action::Connect { session, .. } => self.connect(now, session),
+            Action::Connect { target, session } => self.connect(now, target, session),
             Action::Disconnect => self.has_left = true,
             Action::Registered(location) => {
                 self.desk.note(format!("registered as {location}"));
@@ -271,30 +207,11 @@ impl Line {
                     pull.handle_silence(id, failure.to_string());
                 }
             }
-            // The clock is the system's, the settings are the options', and nobody is asked for accounts.
-            Action::ClockSet(_)
-            | Action::ServerChanged(_)
-            | Action::Bootstrapped(_)
-            | Action::BootstrapFailed(_) => {}
-        }
-    }
-
-    fn connect(&mut self, now: Moment, session: Session) {
-        // What was asked on the session before is not answered on the next one.
-        if let Some(pull) = &mut self.pull {
-            pull.handle_session_lost();
-        }
-        if session == Session::Any && self.wire.is_some() {
-            self.client.connected(now);
-            return;
-        }
-        let since = Duration::from_millis(now.0);
-        if let Some(mut old) = self.wire.take() {
-            old.close(since);
-        }
-        match Wire::open(since, &self.settings.address, self.settings.security.as_ref()) {
-            Ok(wire) => self.wire = Some(wire),
-            Err(error) => self.lose_session(now, error.to_string()),
+            Action::ServerChanged(server) => self.keep_server(&server),
+            Action::Bootstrapped(account) => self.take_account(*account),
+            Action::BootstrapFailed(code) => self.note_bootstrap_failure(code),
+            // The clock is the system's.
+            Action::ClockSet(_) => {}
         }
     }
 
@@ -401,8 +318,11 @@ impl Line {
         let mut seed = self.settings.seed;
         seed[31] ^= 0x80;
         seed[30] ^= self.pulls;
-        let (server, security) = (&self.settings.address, self.settings.security.as_ref());
-        match Pull::begin(number, &wanted, &Surroundings { now, server, security, seed }) {
+        let server = match &self.server {
+            Ok(server) => server,
+            Err(detail) => return self.end_fetch(number, FetchError::Retry(detail.clone())),
+        };
+        match Pull::begin(number, &wanted, &Surroundings { now, server, seed }) {
             Ok(pull) => self.pull = Some(pull),
             Err(error) => self.end_fetch(number, error),
         }

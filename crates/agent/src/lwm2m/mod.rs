@@ -5,16 +5,20 @@
 //! and the agent is a [`desk`]: the agent leaves its words there, the line the package that the server wants installed. So
 //! the updater, the slots, the ledger and the power cuts are the same as with every transport.
 //!
-//! Deliberately absent: bootstrap (the library has it; the agent is given its server), several servers, and trust beyond
-//! the connection: LwM2M has no manifest, so what came by an authentic session is what the server gave.
+//! Deliberately absent: several servers, and trust beyond the connection: LwM2M has no manifest, so what came by an authentic
+//! session is what the server gave.
 
+mod account;
 mod address;
 mod desk;
+mod home;
 mod kept;
 mod line;
 mod link_quality;
 mod pull;
 mod push;
+mod settings;
+mod site;
 mod wire;
 mod words;
 
@@ -24,12 +28,14 @@ use crate::http::ClientError;
 use crate::package;
 use crate::session::Wanted;
 use crate::transport::{CheckInError, Opened, Transport};
-use address::Address;
 use desk::{Desk, Staged};
-use line::{Line, Settings};
+use line::Line;
+use settings::Settings;
+use site::Home;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use updraft_wire::{Assignment, CheckIn, CheckInAnswer, Manifest};
 
 /// When to look at the desk again while there is nothing to do, in seconds: what is left there is hinted at.
@@ -42,6 +48,9 @@ struct Registered {
     desk: Arc<Desk>,
     product: String,
     line: Option<JoinHandle<()>>,
+    /// Until then nothing has failed, if nothing was heard.
+    patient_until: Instant,
+    patience: Duration,
 }
 
 /// Begins to register, once the agent has said how it stands.
@@ -53,19 +62,20 @@ pub(crate) fn open(
     lwm2m: &Lwm2m,
     inputs: &SyncSender<Input>,
 ) -> Result<Opened, ClientError> {
-    let address = Address::parse(&config.server)
-        .ok_or_else(|| ClientError::CoapAddress { url: config.server.clone() })?;
-    let is_plain = address.is_plain;
-    let security = wire::security(&lwm2m.credential, config.ca.as_deref(), &address)?;
+    let home = Home::new(&config.server, lwm2m, config.ca.as_deref())?;
+    let is_plain = home.is_plain();
     let failed = |error: std::io::Error| ClientError::Dtls(error.to_string());
     let (desk, bell) = Desk::new(inputs.clone()).map_err(failed)?;
     let desk = Arc::new(desk);
     let mut seed = [0; 32];
     getrandom::fill(&mut seed).map_err(|error| ClientError::Dtls(error.to_string()))?;
-    let settings = Settings::new(config, lwm2m, address, security, seed);
+    let settings = Settings::new(config, lwm2m, home, seed);
+    let patience = config.silence_time + settings.start_delay;
     let line = Line::new(settings, Arc::clone(&desk), bell, inputs.clone());
     let line = std::thread::Builder::new().name("lwm2m".into()).spawn(move || line.run()).map_err(failed)?;
-    let transport = Registered { desk, product: config.product.clone(), line: Some(line) };
+    let product = config.product.clone();
+    let patient_until = Instant::now() + patience;
+    let transport = Registered { desk, product, line: Some(line), patient_until, patience };
     Ok((Box::new(transport), is_plain))
 }
 
@@ -87,7 +97,8 @@ impl Transport for Registered {
                 Ok(CheckInAnswer { next_check_in_s, assignment, noted })
             }
             Some(Err(detail)) => Err(CheckInError::Offline(detail.clone())),
-            None => Err(CheckInError::Offline("not registered yet".into())),
+            None if Instant::now() < self.patient_until => Err(CheckInError::Pending),
+            None => Err(CheckInError::Offline(format!("not registered after {:.0?}", self.patience))),
         };
         drop(papers);
         self.desk.ring();

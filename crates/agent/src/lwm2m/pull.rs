@@ -1,8 +1,9 @@
 //! A package that is fetched by CoAP, block by block: on the server's own session where the link leads there, else on one
 //! of its own.
 
-use super::address::{Address, Resource};
+use super::address::Resource;
 use super::push::give;
+use super::site::Site;
 use super::wire::{Heard, Wire};
 use crate::agent::Input;
 use crate::fetch::{FetchError, FetchPart};
@@ -11,7 +12,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::time::Duration;
-use updraft_dtls::ClientConfig;
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::client::Client;
 use updraft_lwm2m::coap::option::number;
@@ -53,8 +53,7 @@ pub(super) struct Pull {
 /// Where a pull finds what it needs.
 pub(super) struct Surroundings<'a> {
     pub(super) now: Moment,
-    pub(super) server: &'a Address,
-    pub(super) security: Option<&'a ClientConfig>,
+    pub(super) server: &'a Site,
     pub(super) seed: [u8; 32],
 }
 
@@ -71,7 +70,7 @@ impl Pull {
         let invalid = || fatal(Reason::InvalidUri, "the link is no CoAP URI");
         let resource = Resource::parse(&wanted.link).ok_or_else(invalid)?;
         let address = &resource.address;
-        if address.is_plain && around.security.is_some() {
+        if address.is_plain && around.server.security.is_some() {
             return Err(fatal(
                 Reason::UnsupportedProtocol,
                 "coap:// is followed only where the server is plain",
@@ -82,11 +81,11 @@ impl Pull {
             request.options.push(number::URI_PATH, segment.as_bytes());
         }
         let request = resource.queries.iter().fold(request, |request, query| request.with_query(query));
-        let source = if address == around.server {
+        let source = if *address == around.server.address {
             Source::Session
         } else {
             let now = Duration::from_millis(around.now.0);
-            let security = around.security.filter(|_| !address.is_plain);
+            let security = around.server.security.as_ref().filter(|_| !address.is_plain);
             let wire =
                 Wire::open(now, address, security).map_err(|error| FetchError::Retry(error.to_string()))?;
             let peer = Peer::new(around.seed, Arc::new(Config::default()));
@@ -167,7 +166,7 @@ impl Pull {
                 match news {
                     Heard::Connected => own.is_connected = true,
                     Heard::Datagram(datagram) => own.peer.handle_datagram(now, &datagram),
-                    Heard::Closed(detail) => heard.push(Err(detail)),
+                    Heard::Closed(detail) | Heard::Refused(detail) => heard.push(Err(detail)),
                 }
             }
             while let Some(event) = own.peer.poll_event() {

@@ -8,8 +8,8 @@ use std::net::{SocketAddr, UdpSocket};
 use std::path::Path;
 use std::time::Duration;
 use updraft_dtls::{
-    Client, ClientConfig, ClientCredential, ClientEvent, DATAGRAM_BYTES_MAX, OwnCertificate, PreSharedKey,
-    Trust,
+    Client, ClientConfig, ClientCredential, ClientEvent, DATAGRAM_BYTES_MAX, Failure, OwnCertificate,
+    PreSharedKey, Trust,
 };
 
 /// What was heard.
@@ -21,6 +21,30 @@ pub(super) enum Heard {
     Datagram(Vec<u8>),
     /// There is no session, or no more.
     Closed(String),
+    /// There is no session, because the two ends do not take each other for who they are.
+    Refused(String),
+}
+
+/// Alerts by which a server says that it does not take the device's key or certificate (RFC 5246 §7.2.2, RFC 4279 §2):
+/// bad_record_mac, handshake_failure, the five about certificates, unknown_ca, access_denied, decrypt_error and
+/// unknown_psk_identity. The others are about something else, and may pass.
+const REFUSALS: [u8; 11] = [20, 40, 42, 43, 44, 45, 46, 48, 49, 51, 115];
+
+fn refused(failure: Failure) -> Heard {
+    let is_refusal = match failure {
+        Failure::Alert(alert) => REFUSALS.contains(&alert),
+        Failure::WrongKey | Failure::UnknownIdentity | Failure::CertificateNotTrusted => true,
+        // Dates are a matter of this device's clock, the others of the network.
+        Failure::CertificateDates
+        | Failure::NoCertificate
+        | Failure::Unavailable
+        | Failure::KeyLength
+        | Failure::Timeout
+        | Failure::Restarted
+        | Failure::Protocol(_) => false,
+    };
+    let detail = format!("no session: {failure:?}");
+    if is_refusal { Heard::Refused(detail) } else { Heard::Closed(detail) }
 }
 
 /// A socket, and what it is secured by.
@@ -131,7 +155,7 @@ impl Wire {
                     ClientEvent::Connected => Heard::Connected,
                     ClientEvent::Received(data) => Heard::Datagram(data),
                     ClientEvent::Closed(reason) => Heard::Closed(format!("the session ended: {reason:?}")),
-                    ClientEvent::Refused(failure) => Heard::Closed(format!("no session: {failure:?}")),
+                    ClientEvent::Refused(failure) => refused(failure),
                 });
             }
             let length = match self.socket.recv(&mut self.buffer) {

@@ -54,15 +54,22 @@ impl Line {
         let is_lost = kept.record.state == State::Downloaded && told.is_none();
         self.kept = Some(kept);
         self.boot = words.boot;
-        self.client = self.settings.new_client().with_firmware(object);
+        let server = self.find_server();
+        let is_known = server.is_some();
+        let server = server.unwrap_or_else(|| self.settings.server_object());
+        self.client = self.settings.new_client(server).with_firmware(object);
         if is_lost {
             self.reset(now);
         }
-        self.client.start(now);
+        if is_known {
+            self.client.start(now);
+        } else {
+            self.client.start_bootstrap(now);
+        }
     }
 
     fn abilities(&self) -> Abilities {
-        let is_plain = self.settings.address.is_plain;
+        let is_plain = self.settings.home.is_plain();
         let plain = [Scheme::Coap, Scheme::Http].into_iter().filter(|_| is_plain);
         let secure = [Scheme::Coaps].into_iter().filter(|_| !is_plain);
         Abilities {

@@ -27,6 +27,24 @@ pub(crate) struct Running {
     child: Child,
 }
 
+/// What an agent logs, line by line.
+#[cfg(feature = "lwm2m")]
+pub(crate) struct Log(std::sync::mpsc::Receiver<String>);
+
+#[cfg(feature = "lwm2m")]
+impl Log {
+    /// Waits for a line with these words; the line, up to where it says when it is tried again.
+    pub(crate) fn until(&self, words: &str) -> String {
+        loop {
+            let line = self.0.recv_timeout(PATIENCE);
+            let line = line.unwrap_or_else(|_| panic!("waited in vain for a word of {words:?}"));
+            if line.contains(words) {
+                return line.split("; again in").next().unwrap().to_owned();
+            }
+        }
+    }
+}
+
 impl Device {
     pub(crate) fn new() -> Self {
         Self { folder: tempfile::tempdir().unwrap() }
@@ -159,6 +177,17 @@ impl Running {
     pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
+    }
+
+    /// What it logs from now on.
+    #[cfg(feature = "lwm2m")]
+    pub(crate) fn log(&mut self) -> Log {
+        use std::io::BufRead;
+        let lines = std::io::BufReader::new(self.child.stderr.take().unwrap()).lines();
+        let (sender, received) = std::sync::mpsc::channel();
+        // It ends with the agent, or when nobody listens any more.
+        std::thread::spawn(move || lines.map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Log(received)
     }
 
     /// Ends the agent as a service manager does; says how it ended and what it logged.

@@ -4,6 +4,7 @@ use crate::device::{Device, FACTORY};
 use crate::lwm2m_server::{Server, certificate};
 use crate::stub::{PRODUCT, Stub, image, serve};
 use crate::tls::Authority;
+use std::os::unix::fs::PermissionsExt;
 use updraft_dtls::Identity;
 use updraft_lwm2m::coap::{Code, Method, Request};
 
@@ -208,6 +209,67 @@ fn a_fetch_that_a_kill_cuts_off_goes_on_where_it_was_under_the_same_entity_tag()
 }
 
 #[test]
+fn what_the_server_writes_to_object_1_outlives_the_agent_and_a_kill() {
+    let (mut server, device, agent) = registered(&HEALTHY);
+    for (path, text) in
+        [("/1/0/1", "600"), ("/1/0/2", "3"), ("/1/0/3", "60"), ("/1/0/6", "1"), ("/1/0/7", "UQ")]
+    {
+        assert_eq!(server.write(path, text), Code::CHANGED, "{path}");
+    }
+    assert_eq!(server.write("/1/0/1", "a while"), Code::BAD_REQUEST);
+    agent.kill();
+    let mode = std::fs::metadata(device.path("state").join("lwm2m-server.rec")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let agent = device.run_at(&server.url(), &with(&[&LWM2M, &HEALTHY]));
+    server.registered(2);
+    assert_eq!(server.lifetime.as_deref(), Some("600"), "it registers with what was written");
+    let read = |server: &mut Server| [1, 2, 3, 6, 7].map(|id| server.read(&format!("/1/0/{id}")));
+    assert_eq!(read(&mut server), ["600", "3", "60", "1", "UQ"]);
+    agent.kill();
+    // An option that is set anew is a later word than the server's; what else it wrote stays.
+    let agent = device.run_at(&server.url(), &with(&[&LWM2M, &HEALTHY, &["--lifetime", "90s"]]));
+    server.registered(3);
+    assert_eq!(read(&mut server), ["90", "3", "60", "1", "UQ"]);
+    agent.kill();
+    // A record that is of no use is none.
+    std::fs::write(device.path("state").join("lwm2m-server.rec"), b"torn").unwrap();
+    let _agent = device.run_at(&server.url(), &with(&[&LWM2M, &HEALTHY]));
+    server.registered(4);
+    assert_eq!(server.read("/1/0/1"), "300");
+}
+
+#[test]
+fn a_registration_that_has_not_failed_is_not_complained_of() {
+    let (mut server, _device, agent) = registered(&HEALTHY);
+    assert_eq!(server.read("/3/0/3"), FACTORY);
+    let ended = std::thread::spawn(move || agent.terminate());
+    server.until("the farewell", |server| (server.farewells == 1).then_some(()));
+    let (_, log) = ended.join().unwrap();
+    assert!(log.contains("registered as /rd/1"), "{log}");
+    assert!(!log.contains("again in") && !log.contains("answers again"), "{log}");
+}
+
+#[test]
+fn a_registration_that_takes_long_is_told_and_so_is_one_that_is_refused() {
+    let device = Device::new();
+    let deaf = Server::start();
+    let mut agent =
+        device.run_at(&deaf.url(), &with(&[&LWM2M, &["--silence-time", "1s", "--start-delay", "0s"]]));
+    let told = "updraft-agent: no connection to the server: not registered after 1s";
+    assert_eq!(agent.log().until("again in"), told);
+    agent.kill();
+
+    let mut unwilling = Server::start();
+    unwilling.refusal = Some(Code::FORBIDDEN);
+    let mut agent = device.run_at(&unwilling.url(), &LWM2M);
+    let log = agent.log();
+    unwilling.until("a refusal", |server| (server.refused > 0).then_some(()));
+    let told = "updraft-agent: the server answered 4.03 to the registration";
+    assert_eq!(log.until("to the registration"), told);
+    agent.kill();
+}
+
+#[test]
 fn an_agent_that_ends_says_goodbye() {
     let (mut server, _device, agent) = registered(&HEALTHY);
     let ended = std::thread::spawn(move || agent.terminate());
@@ -281,6 +343,8 @@ fn options_of_other_transports_and_half_a_key_are_refused_at_the_start() {
         ("coap://127.0.0.1", &["--psk-identity", "x", "--psk-key-file", &key], "coap://"),
         ("coap://127.0.0.1", &["--mqtt-flow", "jobs"], "mqtt"),
         ("coap://127.0.0.1", &["--lifetime", "5s"], "--lifetime"),
+        ("coap://127.0.0.1", &["--start-delay", "11m"], "--start-delay"),
+        ("coap://127.0.0.1", &["--bootstrap-server", "coap://127.0.0.1"], "exclude each other"),
         ("https://127.0.0.1", &["--psk-identity", "x", "--psk-key-file", &key], "coaps://host"),
         (
             "coaps://127.0.0.1",

@@ -42,6 +42,12 @@ pub(crate) struct Server {
     pub(crate) registrations: usize,
     /// What it said goodbye to.
     pub(crate) farewells: usize,
+    /// The lifetime that it registered with last.
+    pub(crate) lifetime: Option<String>,
+    /// What registrations are answered with, if not with a place.
+    pub(crate) refusal: Option<Code>,
+    /// How often that was.
+    pub(crate) refused: usize,
     /// A file to serve under `/f`, with its entity tag; and how many blocks were asked for.
     pub(crate) file: (Vec<u8>, Vec<u8>),
     pub(crate) blocks: Vec<u64>,
@@ -89,6 +95,9 @@ impl Server {
             refusals: Vec::new(),
             registrations: 0,
             farewells: 0,
+            lifetime: None,
+            refusal: None,
+            refused: 0,
             file: (Vec::new(), vec![1]),
             blocks: Vec::new(),
             blocks_max: usize::MAX,
@@ -228,8 +237,14 @@ impl Server {
         let response = match (request.method, request.path().as_str()) {
             (Method::Post, "/rd") => {
                 assert_eq!(request.query("ep"), Some("device-1"));
-                self.registrations += 1;
-                Response::new(Code::CREATED).with_location(&format!("/rd/{}", self.registrations))
+                self.lifetime = request.query("lt").map(str::to_owned);
+                if let Some(code) = self.refusal {
+                    self.refused += 1;
+                    Response::new(code)
+                } else {
+                    self.registrations += 1;
+                    Response::new(Code::CREATED).with_location(&format!("/rd/{}", self.registrations))
+                }
             }
             (Method::Post, _) => Response::new(Code::CHANGED),
             (Method::Delete, _) => {

@@ -1,7 +1,7 @@
 //! The bootstrap: a device without an account asks its bootstrap server, is written one, and registers with it (Core §6.1).
 
-use super::upkeep::{Retry, retry_after};
 use super::server_object::ServerObject;
+use super::upkeep::{Retry, retry_after};
 use super::{Action, Client, Session, Target, spread};
 use crate::bootstrap::{AccountStore, BootstrapRequest, Security, ServerAccount};
 use crate::coap::{Code, Exchange, Method, Request, Response};

@@ -128,8 +128,7 @@ fn a_server_cannot_bootstrap_a_device_that_did_not_ask() {
 /// A device with an account and a bootstrap server, refused by its server as often as it takes.
 fn device_with_both(refusals: u32) -> World {
     let retry = Retry { refusals, attempts: 100, ..Retry::default() };
-    let mut world =
-        World::new(Config { bootstrap: Some(security("coap://127.0.0.1:1")), retry, ..config() });
+    let mut world = World::new(Config { bootstrap: Some(security("coap://127.0.0.1:1")), retry, ..config() });
     world.client.start(world.now);
     world.settle();
     world
