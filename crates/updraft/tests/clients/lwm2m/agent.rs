@@ -12,7 +12,8 @@ use crate::program::{Kind, Running};
 
 use super::stage::until;
 
-const DEVICE: &str = "agent-1";
+/// The agent's ID.
+pub(super) const DEVICE: &str = "agent-1";
 
 /// Leshan's server, by its REST interface.
 struct Leshan {
@@ -62,8 +63,8 @@ impl Leshan {
     }
 }
 
-/// The agent, which `cargo test --workspace` builds; `None` where it is not built.
-fn agent(folder: &Path, server: &str) -> Option<Running> {
+/// The agent, which `cargo test --workspace` builds, with more words; `None` where it is not built.
+pub(super) fn agent(folder: &Path, words: &[&str]) -> Option<Running> {
     let path = Path::new(env!("CARGO_BIN_EXE_updraft")).parent().unwrap().join("updraft-agent");
     if !path.is_file() {
         let told = "needs the agent: cargo build -p updraft-agent";
@@ -72,8 +73,9 @@ fn agent(folder: &Path, server: &str) -> Option<Running> {
         return None;
     }
     let mut command = Command::new(path);
-    command.args(["run", "--transport", "lwm2m", "--server", server, "--id", DEVICE, "--product", "cam"]);
-    command.args(["--version", "1.0.0", "--state", "state", "--slots", "slots", "--lifetime", "30s"]);
+    command.args(["run", "--transport", "lwm2m", "--id", DEVICE, "--product", "cam"]);
+    command.args(["--version", "1.0.0", "--state", "state", "--slots", "slots", "--start-delay", "0s"]);
+    command.args(words);
     command.current_dir(folder).process_group(0);
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     Some(Running::start(command))
@@ -86,9 +88,8 @@ fn our_agent_registers_at_leshans_server_is_read_and_fetches_what_it_is_told_to(
     }
     let folder = tempfile::tempdir().unwrap();
     let leshan = Leshan::start(folder.path());
-    let Some(_agent) = agent(folder.path(), &format!("coap://127.0.0.1:{}", leshan.coap_port)) else {
-        return;
-    };
+    let server = format!("coap://127.0.0.1:{}", leshan.coap_port);
+    let Some(_agent) = agent(folder.path(), &["--server", &server, "--lifetime", "30s"]) else { return };
     let known = until("registration", || leshan.get(&format!("/{DEVICE}")));
     assert_eq!((&known["lwM2mVersion"], &known["lifetime"]), (&json!("1.1"), &json!(30)), "{known}");
     let device = until("object 3", || leshan.read("/3/0")).to_string();

@@ -2,6 +2,7 @@
 
 mod agent;
 mod aiocoap;
+mod bootstrap;
 mod leshan;
 mod libcoap;
 mod network;
