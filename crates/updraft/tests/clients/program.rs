@@ -35,12 +35,28 @@ pub(crate) enum Kind {
     NodeExample,
     /// A script of `tests/clients/shell`.
     Shell,
-    /// A class of `tests/clients/java`.
+    /// A class of `tests/clients/java` on Leshan's client.
     Java,
+    /// A class of `tests/clients/java` on Leshan's server.
+    JavaServer,
     /// A jar that comes as it is.
     Jar,
     /// libcoap's client on OpenSSL, by no name of a program.
     Libcoap,
+}
+
+/// The server's JSON library is older than Java's modules.
+const OPENS: [&str; 2] = ["--add-opens", "java.base/java.util=ALL-UNNAMED"];
+
+/// What makes Java run a class of ours, with a library of theirs.
+fn java_words(classes: &str, library: &str, name: &str) -> Vec<PathBuf> {
+    let java = installed().join("java");
+    let path = std::env::join_paths([java.join(classes), java.join(library)]).unwrap();
+    let quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error";
+    // One core's worth of threads: many of these run at once.
+    let small = ["-XX:ActiveProcessorCount=1", "-XX:TieredStopAtLevel=1", "-Xshare:auto", quiet];
+    let words = small.into_iter().chain(OPENS).chain(["-cp"]).map(PathBuf::from);
+    words.chain([path.into(), name.into()]).collect()
 }
 
 impl Kind {
@@ -49,7 +65,7 @@ impl Kind {
             Self::Python => installed().join("py/bin/python"),
             Self::Node | Self::NodeExample => "node".into(),
             Self::Shell => "bash".into(),
-            Self::Java | Self::Jar => "java".into(),
+            Self::Java | Self::JavaServer | Self::Jar => "java".into(),
             Self::Libcoap => "coap-client-openssl".into(),
         }
     }
@@ -61,19 +77,11 @@ impl Kind {
             Self::Node => vec![root().join("tests/clients/js").join(name)],
             Self::NodeExample => vec![node_clients().join("node_modules").join(name)],
             Self::Shell => vec![root().join("tests/clients/shell").join(name)],
-            Self::Java => {
-                let java = installed().join("java");
-                let path = std::env::join_paths([java.join("classes"), java.join("client/*")]).unwrap();
-                let quiet = "-Dorg.slf4j.simpleLogger.defaultLogLevel=error";
-                // One core's worth of threads: many of these run at once.
-                let small = ["-XX:ActiveProcessorCount=1", "-XX:TieredStopAtLevel=1", "-Xshare:auto", quiet];
-                let words = small.into_iter().chain(["-cp"]).map(PathBuf::from);
-                words.chain([path.into(), name.into()]).collect()
-            }
+            Self::Java => java_words("classes", "client/*", name),
+            Self::JavaServer => java_words("server-classes", "leshan-server-demo.jar", name),
             Self::Jar => {
-                // Its JSON library is older than Java's modules.
-                let opens = ["--add-opens", "java.base/java.util=ALL-UNNAMED", "-jar"];
-                opens.map(PathBuf::from).into_iter().chain([installed().join("java").join(name)]).collect()
+                let words = OPENS.into_iter().chain(["-jar"]).map(PathBuf::from);
+                words.chain([installed().join("java").join(name)]).collect()
             }
             Self::Libcoap => Vec::new(),
         }
@@ -84,7 +92,9 @@ impl Kind {
         match self {
             Self::Python => (Some(installed().join("py/.pins")), &["openssl"]),
             Self::Node | Self::NodeExample => (Some(node_clients().join(".pins")), &["node", "openssl"]),
-            Self::Java | Self::Jar => (Some(installed().join("java/.pins")), &["java"]),
+            Self::Java | Self::JavaServer | Self::Jar => {
+                (Some(installed().join("java/.pins")), &["java", "openssl"])
+            }
             Self::Libcoap => (None, &["coap-client-openssl"]),
             Self::Shell => (None, &["mosquitto_sub", "mosquitto_pub", "mosquitto_rr", "curl", "jq"]),
         }

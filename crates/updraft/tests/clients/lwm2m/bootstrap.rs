@@ -5,11 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
-use crate::program::Running;
+use crate::program::{Kind, Running};
 use crate::server::Server;
 
 use super::agent::{DEVICE, agent};
-use super::stage::until;
+use super::stage::{Device, until};
 
 /// Where the agent keeps its account, in its folder.
 const ACCOUNT: &str = "state/lwm2m-account.rec";
@@ -90,7 +90,7 @@ fn our_agent_is_bootstrapped_by_our_server_and_after_a_restart_goes_straight_to_
     factory.revoke(from_factory.unwrap());
     let device = factory.switch_on().unwrap();
     factory.await_another(&first);
-    assert_eq!(factory.made_keys(), [key.clone()], "nobody has asked for another");
+    assert_eq!(factory.made_keys(), std::slice::from_ref(key), "nobody has asked for another");
     let log = device.kill();
     assert!(log.contains("registered as") && !log.contains("bootstrap"), "{log}");
     factory.server.end();
@@ -140,4 +140,55 @@ fn our_agent_answers_the_bootstrap_trigger_and_comes_back_with_another_key() {
     factory.await_another(&first);
     assert_eq!(factory.made_keys().len(), 2);
     factory.server.end();
+}
+
+/// What the device has for its bootstrap at Leshan's.
+const FACTORY_IDENTITY: &str = "factory-1";
+const FACTORY_KEY: &str = "00112233445566778899aabbccddeeff";
+
+/// Leshan's bootstrap server, which gives the agent an account of these words at a server.
+fn leshan(server: &Server, words: &[(&str, &str)]) -> (Device, u16) {
+    let coaps = server.coaps();
+    let own = [("name", DEVICE), ("identity", FACTORY_IDENTITY), ("key", FACTORY_KEY), ("uri", &coaps)];
+    let words: Vec<_> = own.iter().chain(words).map(|(name, value)| format!("{name}={value}")).collect();
+    let leshan = Device::start(server, Kind::JavaServer, "BootstrapServer", &words);
+    let port = until("port of Leshan's", || {
+        let said = leshan.said();
+        said.lines().find_map(|line| line.strip_prefix("listens on "))?.parse().ok()
+    });
+    (leshan, port)
+}
+
+/// Lets Leshan's bootstrap the agent, which must then register at our server.
+fn is_bootstrapped_by_leshan(server: &Server, words: &[(&str, &str)], security: &str) {
+    let (leshan, port) = leshan(server, words);
+    fs::write(server.path("factory.key"), FACTORY_KEY).unwrap();
+    let url = format!("coaps://127.0.0.1:{port}");
+    let words = ["--bootstrap-server", &url, "--psk-identity", FACTORY_IDENTITY];
+    let Some(_agent) = agent(server.folder(), &[&words[..], &["--psk-key-file", "factory.key"]].concat())
+    else {
+        return;
+    };
+    let standing = server.await_standing(DEVICE);
+    assert_eq!(standing["security"], security, "{standing}");
+    leshan.await_words(&format!("bootstrapped {DEVICE}"), 1);
+    let object1 = server.read(DEVICE, "/1/0");
+    let value = |path: &str| {
+        let entries = object1["tree"].as_array().unwrap();
+        entries.iter().find(|entry| entry["path"] == path).map(|entry| entry["value"].clone())
+    };
+    assert_eq!((value("/1/0/0"), value("/1/0/1")), (Some(7.into()), Some(600.into())), "{object1}");
+}
+
+#[test]
+fn our_agent_is_bootstrapped_by_leshans_server_with_a_key_for_ours() {
+    if !Kind::JavaServer.is_present() {
+        return;
+    }
+    let server = Server::also_with("");
+    let (identity, key) = server.give_key(DEVICE);
+    let identity: String = identity.bytes().map(|byte| format!("{byte:02x}")).collect();
+    let account = [("mode", "PSK"), ("account_identity", &identity), ("account_secret", &key)];
+    is_bootstrapped_by_leshan(&server, &account, "psk");
+    server.end();
 }
