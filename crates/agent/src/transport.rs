@@ -61,10 +61,6 @@ pub enum CheckInError {
     },
     /// A connection is being made for the first time, and nothing has failed yet.
     #[error("no connection to the server yet")]
-    #[cfg_attr(
-        not(feature = "lwm2m"),
-        expect(dead_code, reason = "others wait for the connection themselves")
-    )]
     Pending,
     /// There is no connection to the server.
     #[error("no connection to the server: {0}")]

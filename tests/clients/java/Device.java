@@ -1,8 +1,11 @@
 import java.io.IOException;
+import java.io.UncheckedIOException;
 import java.net.InetAddress;
 import java.net.InetSocketAddress;
 import java.net.URI;
 import java.nio.charset.StandardCharsets;
+import java.nio.file.Files;
+import java.nio.file.Path;
 import java.security.MessageDigest;
 import java.util.Arrays;
 import java.util.HashMap;
@@ -52,6 +55,7 @@ import org.eclipse.leshan.transport.californium.client.endpoint.coaps.CoapsClien
  * An image begins with a line of two words, the version and the SHA-256 of what follows it.
  *
  *     java Device name=sensor-7 server=coaps://127.0.0.1:5684 identity=… key=…hex… version=1.0.0 method=both
+ *     java Device name=sensor-7 server=coaps://127.0.0.1:5684 cert=device.der private=key.der trusts=server.der
  */
 public final class Device {
     private final Map<String, String> told;
@@ -90,6 +94,26 @@ public final class Device {
         return HexFormat.of().parseHex(told.get("key"));
     }
 
+    /** How the server is reached: with a key, with certificates on both ends (the server's is this very one), or without. */
+    private Security security() {
+        String server = told.get("server");
+        if (!isSecure()) {
+            return Security.noSec(server, 1);
+        }
+        if (told.containsKey("cert")) {
+            return Security.x509(server, 1, file("cert"), file("private"), file("trusts"));
+        }
+        return Security.psk(server, 1, told.get("identity").getBytes(StandardCharsets.UTF_8), key());
+    }
+
+    private byte[] file(String word) {
+        try {
+            return Files.readAllBytes(Path.of(told.get(word)));
+        } catch (IOException error) {
+            throw new UncheckedIOException(error);
+        }
+    }
+
     private Configuration configure(Configuration configuration) {
         configuration.set(CoapConfig.MAX_RESOURCE_BODY_SIZE, Integer.parseInt(told.get("body_max")));
         configuration.set(DtlsConfig.DTLS_CONNECTION_ID_LENGTH, told.get("cid").equals("on") ? 0 : null);
@@ -98,11 +122,8 @@ public final class Device {
 
     /** Starts with what it is by now: a fresh client on a fresh port, as after a reboot. */
     private void boot() {
-        String server = told.get("server");
         ObjectsInitializer objects = new ObjectsInitializer();
-        objects.setInstancesForObject(LwM2mId.SECURITY, isSecure()
-                ? Security.psk(server, 1, told.get("identity").getBytes(StandardCharsets.UTF_8), key())
-                : Security.noSec(server, 1));
+        objects.setInstancesForObject(LwM2mId.SECURITY, security());
         objects.setInstancesForObject(LwM2mId.SERVER, new Server(1, Long.parseLong(told.get("lifetime"))));
         objects.setInstancesForObject(LwM2mId.DEVICE, new About());
         objects.setInstancesForObject(LwM2mId.FIRMWARE, firmware);

@@ -62,7 +62,8 @@ impl Authority {
     }
 }
 
-fn openssl(folder: &Path, arguments: &str) {
+/// Runs openssl in a folder, with words that have no blanks in them.
+pub(crate) fn openssl(folder: &Path, arguments: &str) {
     let mut command = Command::new("openssl");
     command.args(arguments.split(' ')).current_dir(folder).stdin(Stdio::null());
     let output = command.output().unwrap();

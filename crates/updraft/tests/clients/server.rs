@@ -45,6 +45,11 @@ impl Server {
         Self::with(&format!("{CONFIG}{more}"))
     }
 
+    /// Starts one with more in its section on LwM2M.
+    pub(crate) fn with_lwm2m(more: &str) -> Self {
+        Self::with(&CONFIG.replace("[protocols.lwm2m]\n", &format!("[protocols.lwm2m]\n{more}")))
+    }
+
     fn with(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("updraft.toml"), config).unwrap();

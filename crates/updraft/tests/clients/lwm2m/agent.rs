@@ -16,14 +16,20 @@ use super::stage::until;
 pub(super) const DEVICE: &str = "agent-1";
 
 /// Leshan's server, by its REST interface.
-struct Leshan {
+pub(super) struct Leshan {
     _running: Running,
-    url: String,
+    api: String,
     coap_port: u16,
+    pub(super) coaps_port: u16,
 }
 
 impl Leshan {
     fn start(folder: &Path) -> Self {
+        Self::start_with(folder, &[])
+    }
+
+    /// Starts it with more on its command line.
+    pub(super) fn start_with(folder: &Path, words: &[String]) -> Self {
         let udp = || UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let (coap_port, coaps_port) = (udp(), udp());
         let web_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -32,26 +38,35 @@ impl Leshan {
             command.args([word, &port.to_string()]);
         }
         command.args(["-lh", "127.0.0.1", "-slh", "127.0.0.1", "-wh", "127.0.0.1"]);
-        let url = format!("http://127.0.0.1:{web_port}/api/clients");
-        let leshan = Self { _running: Running::start(command), url, coap_port };
+        command.args(words);
+        let api = format!("http://127.0.0.1:{web_port}/api");
+        let leshan = Self { _running: Running::start(command), api, coap_port, coaps_port };
         until("answer of Leshan's", || leshan.get("").map(drop));
         leshan
     }
 
-    /// `None` where it has no good answer.
-    fn get(&self, path: &str) -> Option<Value> {
-        let text = ureq::get(format!("{}{path}", self.url)).call().ok()?.body_mut().read_to_string().ok()?;
+    /// Tells it that a device will come with a certificate.
+    pub(super) fn expect_certificate(&self, device: &str) {
+        let body = json!({ "endpoint": device, "x509": true }).to_string();
+        let request = ureq::put(format!("{}/security/clients", self.api));
+        request.header("Content-Type", "application/json").send(body).unwrap();
+    }
+
+    /// What it knows of a device; `None` where it has no good answer.
+    pub(super) fn get(&self, path: &str) -> Option<Value> {
+        let text =
+            ureq::get(format!("{}/clients{path}", self.api)).call().ok()?.body_mut().read_to_string().ok()?;
         serde_json::from_str(&text).ok()
     }
 
     /// What a device answers to a read.
-    fn read(&self, path: &str) -> Option<Value> {
+    pub(super) fn read(&self, path: &str) -> Option<Value> {
         self.get(&format!("/{DEVICE}{path}?timeout=5")).map(|answer| answer["content"].clone())
     }
 
     fn write(&self, path: &str, resource: u16, value: &str) -> Value {
         let body = json!({ "id": resource, "value": value }).to_string();
-        let request = ureq::put(format!("{}/{DEVICE}{path}?timeout=5&format=TEXT", self.url));
+        let request = ureq::put(format!("{}/clients/{DEVICE}{path}?timeout=5&format=TEXT", self.api));
         let text = request
             .header("Content-Type", "application/json")
             .send(body)

@@ -160,7 +160,7 @@ fn leshan(server: &Server, words: &[(&str, &str)]) -> (Device, u16) {
 }
 
 /// Lets Leshan's bootstrap the agent, which must then register at our server.
-fn is_bootstrapped_by_leshan(server: &Server, words: &[(&str, &str)], security: &str) {
+pub(super) fn is_bootstrapped_by_leshan(server: &Server, words: &[(&str, &str)], security: &str) {
     let (leshan, port) = leshan(server, words);
     fs::write(server.path("factory.key"), FACTORY_KEY).unwrap();
     let url = format!("coaps://127.0.0.1:{port}");

@@ -7,3 +7,4 @@ mod leshan;
 mod libcoap;
 mod network;
 mod stage;
+mod x509;
