@@ -140,6 +140,12 @@ pub struct ServerAccount {
     pub binding: Binding,
     /// Whether notifications wait for the server while it is away.
     pub stores_notifications: bool,
+    /// pmin where no attribute says otherwise, in seconds.
+    pub pmin_s: Option<u64>,
+    /// pmax where no attribute says otherwise, in seconds.
+    pub pmax_s: Option<u64>,
+    /// For how long the server is left when it says so, in seconds.
+    pub disable_s: Option<u64>,
 }
 
 impl ServerAccount {
@@ -152,18 +158,25 @@ impl ServerAccount {
             lifetime: Lifetime::default(),
             binding: Binding::udp(),
             stores_notifications: true,
+            pmin_s: None,
+            pmax_s: None,
+            disable_s: None,
         }
     }
 
     /// The leaves of the account's instance of object 1.
     fn server_entries(&self, instance: u16) -> Vec<Entry> {
         let at = |resource| Path::resource(SERVER, instance, resource);
-        vec![
+        let seconds = [(2, self.pmin_s), (3, self.pmax_s), (5, self.disable_s)];
+        let seconds = seconds.into_iter().filter_map(|(resource, seconds)| Some((resource, seconds?)));
+        let mut entries = vec![
             Entry::new(at(0), i64::from(self.ssid)),
             Entry::new(at(1), Value::Unsigned(u64::from(self.lifetime.seconds()))),
             Entry::new(at(6), self.stores_notifications),
             Entry::new(at(7), self.binding.as_str()),
-        ]
+        ];
+        entries.extend(seconds.map(|(resource, seconds)| Entry::new(at(resource), Value::Unsigned(seconds))));
+        entries
     }
 }
 

@@ -72,6 +72,7 @@ public final class BootstrapServer implements BootstrapSessionListener {
         BootstrapConfig.ServerConfig server = new BootstrapConfig.ServerConfig();
         server.shortId = 7;
         server.lifetime = Integer.parseInt(told.get("lifetime"));
+        server.defaultMinPeriod = 5;
         BootstrapConfig config = new BootstrapConfig();
         config.toDelete = List.of("/0", "/1");
         config.security.put(0, own);

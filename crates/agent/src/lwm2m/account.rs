@@ -36,6 +36,9 @@ struct AccountOnDisk {
     short_id: u16,
     lifetime_s: u32,
     is_storing: bool,
+    pmin_s: Option<u64>,
+    pmax_s: Option<u64>,
+    disable_s: Option<u64>,
 }
 
 impl AccountOnDisk {
@@ -52,6 +55,9 @@ impl AccountOnDisk {
             short_id: account.ssid,
             lifetime_s: account.lifetime.seconds(),
             is_storing: account.stores_notifications,
+            pmin_s: account.pmin_s,
+            pmax_s: account.pmax_s,
+            disable_s: account.disable_s,
         }
     }
 
@@ -68,6 +74,9 @@ impl AccountOnDisk {
         Some(ServerAccount {
             lifetime: Lifetime::of_seconds(self.lifetime_s.into()),
             stores_notifications: self.is_storing,
+            pmin_s: self.pmin_s,
+            pmax_s: self.pmax_s,
+            disable_s: self.disable_s,
             ..ServerAccount::new(security, self.short_id)
         })
     }
@@ -197,7 +206,8 @@ mod tests {
             server_key: Vec::new(),
             secret: vec![7; 16],
         };
-        ServerAccount { lifetime: Lifetime::Seconds(600), ..ServerAccount::new(security, 42) }
+        let (lifetime, pmin_s, pmax_s) = (Lifetime::Seconds(600), Some(1), Some(90));
+        ServerAccount { lifetime, pmin_s, pmax_s, ..ServerAccount::new(security, 42) }
     }
 
     #[test]
@@ -245,8 +255,8 @@ mod tests {
         let mut rekeyed = account();
         rekeyed.security.secret = vec![8; 16];
         let rekeyed = Written::by_account(folder.path(), "a", &rekeyed);
-        assert_eq!(rekeyed.load().unwrap().pmin_s, 0, "another account");
+        assert_eq!(rekeyed.load().unwrap().pmin_s, 1, "another account");
         std::fs::write(folder.path().join(SETTINGS), b"torn").unwrap();
-        assert_eq!(of_account.load().unwrap().pmin_s, 0);
+        assert_eq!(of_account.load().unwrap().pmin_s, 1);
     }
 }

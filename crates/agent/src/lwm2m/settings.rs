@@ -17,7 +17,7 @@ const SHORT_ID: u16 = 1;
 /// Attempts before the pause after a sequence, and before the bootstrap server is asked: the pauses double up to the longest,
 /// so that a server that is not heard has some three hours.
 const ATTEMPTS: u32 = 16;
-/// Refusals in a row before the bootstrap server is asked: half a minute, in which a server that begins anew has read its keys.
+/// Refusals before the bootstrap server is asked: half a minute, in which a server that begins anew has read its keys.
 const REFUSALS: u32 = 4;
 
 /// What the line is told at its beginning.

@@ -244,8 +244,10 @@ impl AccountStore {
         let (Some(server), None) = (servers.next(), servers.next()) else {
             return Err(Rejection::Inconsistent("a server of object 0 is not once in object 1"));
         };
-        let lifetime = self.leaf(server, 1).and_then(Value::as_integer).and_then(|s| u64::try_from(s).ok());
-        let lifetime = lifetime.ok_or(Rejection::Inconsistent("a server has no lifetime"))?;
+        let seconds = |resource| {
+            self.leaf(server, resource).and_then(Value::as_integer).and_then(|s| u64::try_from(s).ok())
+        };
+        let lifetime = seconds(1).ok_or(Rejection::Inconsistent("a server has no lifetime"))?;
         let binding = self.leaf(server, 7).and_then(Value::as_text).unwrap_or("U");
         let (binding, _) =
             Binding::parse(binding).map_err(|_| Rejection::Inconsistent("a server has no binding"))?;
@@ -255,6 +257,9 @@ impl AccountStore {
             lifetime: Lifetime::of_seconds(lifetime),
             binding,
             stores_notifications: self.leaf(server, 6).and_then(Value::as_boolean).unwrap_or(true),
+            pmin_s: seconds(2),
+            pmax_s: seconds(3).filter(|seconds| *seconds > 0),
+            disable_s: seconds(5),
         })
     }
 }

@@ -12,6 +12,9 @@ use std::time::Duration;
 /// How long the bootstrap server may be silent in the middle of its work before it is asked anew: as long as it may take it
 /// to send one of its requests to the end (EXCHANGE_LIFETIME).
 const SILENCE_MAX: Duration = Duration::from_secs(247);
+/// How often a device that has an account asks its bootstrap server for another, before it tries its server again: it may be
+/// back, and the bootstrap server may be gone for good.
+const ATTEMPTS_WITH_ACCOUNT: u32 = 3;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
@@ -33,12 +36,14 @@ pub(super) struct Bootstrapping {
     stage: Stage,
     store: AccountStore,
     failures: u32,
+    /// Failures, and answers that it is busy.
+    attempts: u32,
 }
 
 impl Bootstrapping {
     fn new(from: Moment, server: &Security) -> Self {
         let stage = Stage::Waiting(from, Session::Any);
-        Self { stage, store: AccountStore::new(server, &[]), failures: 0 }
+        Self { stage, store: AccountStore::new(server, &[]), failures: 0, attempts: 0 }
     }
 
     pub(super) fn handle_connected(&mut self) {
@@ -53,7 +58,7 @@ impl Bootstrapping {
         }
     }
 
-    /// Begins again after a pause, with nothing of what was written; `busy` is the pause that the server asks for.
+    /// Begins again after a pause, with nothing of what was written; `busy` is the pause that the server asks for. Says when.
     fn fail(
         &mut self,
         now: Moment,
@@ -61,12 +66,15 @@ impl Bootstrapping {
         retry: &Retry,
         server: &Security,
         busy: Option<Duration>,
-    ) {
+    ) -> Moment {
         let pause = busy.unwrap_or_else(|| pause(endpoint, retry, self.failures));
         self.failures += u32::from(busy.is_none());
+        self.attempts += 1;
         let session = if busy.is_some() { Session::Any } else { Session::Fresh };
-        self.stage = Stage::Waiting(now.plus(pause), session);
+        let until = now.plus(pause);
+        self.stage = Stage::Waiting(until, session);
         self.store = AccountStore::new(server, &[]);
+        until
     }
 }
 
@@ -84,8 +92,8 @@ impl Client {
         self.drive(now);
     }
 
-    /// Asks the bootstrap server, where there is one. If the account of the last time brought no registration, it is left
-    /// alone for a while: longer and longer, since a server that refuses what it has just given does not mend at once.
+    /// Asks the bootstrap server, where there is one. If the last time brought no registration, it is left alone for a while:
+    /// longer and longer, since a server that refuses what it has just given does not mend at once.
     pub(super) fn fall_back_to_bootstrap(&mut self, now: Moment) {
         let hold_off = match self.fruitless_bootstraps.checked_sub(1) {
             Some(before) => pause(&self.config.endpoint, &self.config.retry, before),
@@ -144,8 +152,13 @@ impl Client {
         let (Some(bootstrapping), Some(server)) = (&mut self.bootstrapping, &self.config.bootstrap) else {
             return;
         };
-        bootstrapping.fail(now, &self.config.endpoint, &self.config.retry, server, busy);
+        let until = bootstrapping.fail(now, &self.config.endpoint, &self.config.retry, server, busy);
         self.actions.push_back(Action::BootstrapFailed(code));
+        if self.has_account && bootstrapping.attempts >= ATTEMPTS_WITH_ACCOUNT {
+            self.bootstrapping = None;
+            self.fruitless_bootstraps = self.fruitless_bootstraps.saturating_add(1);
+            self.upkeep.begin(until);
+        }
     }
 
     /// Answers a request of the bootstrap server.
@@ -203,6 +216,7 @@ impl Client {
         // What the server before has written is not this one's.
         self.registry.server = ServerObject::of_account(&account);
         self.fruitless_bootstraps = self.fruitless_bootstraps.saturating_add(1);
+        self.has_account = true;
         self.actions.push_back(Action::Bootstrapped(Box::new(account)));
         self.has_bootstrapped = true;
         // The answer leaves on the bootstrap server's session, before the next one is begun.

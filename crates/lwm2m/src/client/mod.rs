@@ -168,8 +168,10 @@ pub struct Client {
     has_bootstrapped: bool,
     /// A bootstrap begins once the answer to the server that wants it has left.
     is_bootstrap_due: bool,
-    /// Accounts given since the device was registered last.
+    /// Bootstraps since the device was registered last.
     fruitless_bootstraps: u32,
+    /// Whether there is a server to go back to when the bootstrap server is not there.
+    has_account: bool,
     has_started: bool,
     /// The request of the registration, or of the bootstrap, that is under way.
     asked: Option<RequestId>,
@@ -206,6 +208,7 @@ impl Client {
             has_bootstrapped: false,
             is_bootstrap_due: false,
             fruitless_bootstraps: 0,
+            has_account: false,
             has_started: false,
             asked: None,
             early: VecDeque::new(),
@@ -242,6 +245,7 @@ impl Client {
     /// Begins, or begins anew: connects, then registers.
     pub fn start(&mut self, now: Moment) {
         let from = self.first_start(now);
+        self.has_account |= self.bootstrapping.is_none();
         if self.bootstrapping.is_some() {
             return; // it registers with what it is given
         }

@@ -64,7 +64,13 @@ impl ServerObject {
     /// The server of an account, as its bootstrap server describes it.
     #[must_use]
     pub fn of_account(account: &ServerAccount) -> Self {
-        Self { is_storing: account.stores_notifications, ..Self::new(account.ssid, account.lifetime) }
+        Self {
+            is_storing: account.stores_notifications,
+            pmin_s: account.pmin_s.unwrap_or(0),
+            pmax_s: account.pmax_s,
+            disable_s: account.disable_s,
+            ..Self::new(account.ssid, account.lifetime)
+        }
     }
 
     fn set(&mut self, entry: &Entry) -> Result<(), Code> {

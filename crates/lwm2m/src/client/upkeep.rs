@@ -37,7 +37,7 @@ pub struct Retry {
     pub sequence_pause: Duration,
     /// Sequences before the device asks its bootstrap server, where it has one.
     pub sequences: u32,
-    /// Refusals in a row before it does so: a server that says no will not say yes for being asked more often.
+    /// Refusals since the last registration before it does so: a server that says no does not say yes for being asked more.
     pub refusals: u32,
 }
 

@@ -38,7 +38,15 @@ fn write_account(world: &mut World) {
         (10, Integer(42)),
     ];
     assert_eq!(write(world, Path::instance(0, 1), &security), Code::CHANGED);
-    let server = [(0, Integer(42)), (1, Integer(120)), (6, Boolean(false)), (7, Text("U".into()))];
+    let server = [
+        (0, Integer(42)),
+        (1, Integer(120)),
+        (2, Integer(4)),
+        (3, Integer(40)),
+        (5, Integer(400)),
+        (6, Boolean(false)),
+        (7, Text("U".into())),
+    ];
     assert_eq!(write(world, Path::instance(1, 0), &server), Code::CHANGED);
 }
 
@@ -197,6 +205,39 @@ fn accounts_that_bring_no_registration_are_asked_for_at_longer_and_longer_interv
 }
 
 #[test]
+fn a_device_whose_bootstrap_server_is_gone_goes_back_to_its_server_and_asks_less_and_less_often() {
+    let mut world = device_with_both(1);
+    let mut holds = Vec::new();
+    for _ in 0..4 {
+        assert_eq!(world.asks(), ["Post /rd ep=device-1&lwm2m=1.1&lt=300"]);
+        world.answer(Response::new(Code::FORBIDDEN));
+        holds.push(asks_after(&mut world));
+        for _ in 0..3 {
+            assert_eq!(world.asks(), ["Post /bs ep=device-1&pct=112"]);
+            world.answer(Response::new(Code::INTERNAL_SERVER_ERROR));
+            assert!(asks_after(&mut world) >= 60);
+        }
+    }
+    let at_least = [0, 60, 120, 240];
+    for (hold, at_least) in holds.iter().zip(at_least) {
+        assert!((at_least..=at_least * 5 / 4 + 1).contains(hold), "{holds:?}");
+    }
+    world.answer(Response::new(Code::CREATED).with_location("/rd/1"));
+    assert_eq!(world.client.location(), Some("/rd/1"), "the server takes it again");
+    assert!(!world.actions.iter().any(|action| matches!(action, Action::Bootstrapped(_))));
+}
+
+#[test]
+fn a_device_without_an_account_asks_its_bootstrap_server_for_ever() {
+    let mut world = factory_device();
+    for _ in 0..20 {
+        assert_eq!(world.asks(), ["Post /bs ep=device-1&pct=112"]);
+        world.answer(Response::new(Code::FORBIDDEN));
+        assert!((60..=3_600 * 5 / 4 + 1).contains(&asks_after(&mut world)));
+    }
+}
+
+#[test]
 fn a_busy_bootstrap_server_is_left_alone_for_as_long_as_it_says() {
     let mut world = factory_device();
     world.answer(Response::new(Code::SERVICE_UNAVAILABLE).with_max_age(600));
@@ -226,5 +267,6 @@ fn a_new_account_begins_with_settings_of_its_own() {
     write_account(&mut world);
     assert_eq!(world.post("/bs"), Code::CHANGED);
     let server = world.client.server();
-    assert_eq!((server.short_id, server.pmin_s, server.lifetime), (42, 0, Lifetime::Seconds(120)));
+    assert_eq!((server.short_id, server.lifetime), (42, Lifetime::Seconds(120)));
+    assert_eq!((server.pmin_s, server.pmax_s, server.disable_s), (4, Some(40), Some(400)));
 }
