@@ -136,8 +136,8 @@ pub(super) struct Written {
 
 impl Written {
     /// By the server of an option.
-    pub(super) fn by_server(state: &Path, id: &str, url: &str, unwritten: ServerObject) -> Self {
-        Self { path: state.join(SETTINGS), of: format!("{id} at {url}"), unwritten }
+    pub(super) fn by_server(state: &Path, of: String, unwritten: ServerObject) -> Self {
+        Self { path: state.join(SETTINGS), of, unwritten }
     }
 
     /// By the server of an account: another key makes another account.
@@ -239,7 +239,7 @@ mod tests {
     fn what_a_server_has_written_is_found_again_by_that_server_alone() {
         let folder = tempfile::tempdir().unwrap();
         let unwritten = |lifetime| ServerObject::new(1, Lifetime::Seconds(lifetime));
-        let by = |url, lifetime| Written::by_server(folder.path(), "device-1", url, unwritten(lifetime));
+        let by = |url: &str, lifetime| Written::by_server(folder.path(), url.to_owned(), unwritten(lifetime));
         let mut server = unwritten(300);
         (server.lifetime, server.pmin_s, server.pmax_s) = (Lifetime::Infinite, 5, Some(50));
         (server.disable_s, server.is_storing, server.binding) = (Some(9), true, "UQ".into());

@@ -13,25 +13,25 @@ use updraft_lwm2m::client::{Session, Target};
 use updraft_lwm2m::coap::Code;
 
 impl Line {
-    /// By whom an account was given to whom.
-    fn giver(&self) -> Option<String> {
+    /// What the options say of the server, by which records are told apart that were kept under others.
+    fn origin(&self) -> String {
+        let id = &self.settings.id;
         match &self.settings.home {
-            Home::Server(..) => None,
-            Home::Bootstrap(_, security) => Some(format!("{} by {}", self.settings.id, security.uri)),
+            Home::Server(_, url) => format!("{id} at {url}"),
+            Home::Bootstrap(_, security) => format!("{id} by {}", security.uri),
         }
     }
 
     /// Finds out which server the device has, and how that left object 1. `None`: it has none, and is to be bootstrapped.
     pub(super) fn find_server(&mut self) -> Option<ServerObject> {
-        let (state, unwritten) = (self.settings.state.clone(), self.settings.server_object());
-        let written = match (&self.settings.home, self.giver()) {
-            (Home::Server(site, url), _) => {
+        let (state, origin) = (self.settings.state.clone(), self.origin());
+        let written = match &self.settings.home {
+            Home::Server(site, _) => {
                 self.server = Ok(site.clone());
-                Written::by_server(&state, &self.settings.id, url, unwritten)
+                Written::by_server(&state, origin, self.settings.server_object())
             }
-            (Home::Bootstrap(..), giver) => {
-                let given = giver.unwrap_or_default();
-                let account = match account::load(&state, &given) {
+            Home::Bootstrap(..) => {
+                let account = match account::load(&state, &origin) {
                     Ok(account) => account?,
                     Err(detail) => {
                         self.desk.note(format!("the account that was kept is not used: {detail}"));
@@ -41,7 +41,7 @@ impl Line {
                 if !self.go_by(&account) {
                     return None;
                 }
-                Written::by_account(&state, &given, &account)
+                Written::by_account(&state, &origin, &account)
             }
         };
         let server = written.load().unwrap_or_else(|error| {
@@ -64,12 +64,11 @@ impl Line {
 
     /// The bootstrap server has given an account. It is durable before that one is answered.
     pub(super) fn take_account(&mut self, account: ServerAccount) {
-        let given = self.giver().unwrap_or_default();
-        let state = &self.settings.state;
-        if let Err(error) = account::store(state, &given, &account) {
+        let (state, origin) = (&self.settings.state, self.origin());
+        if let Err(error) = account::store(state, &origin, &account) {
             self.desk.note(format!("{}: after a restart the device is bootstrapped anew", sentence(&error)));
         }
-        self.written = Some(Written::by_account(state, &given, &account));
+        self.written = Some(Written::by_account(state, &origin, &account));
         if self.go_by(&account) {
             self.desk.note(format!("bootstrapped: the server is {}", account.security.uri));
         }
@@ -106,16 +105,21 @@ impl Line {
             old.close(since);
         }
         let site = match &target {
-            Target::Server => self.server.as_ref().map_err(Clone::clone),
+            Target::Server => self.server.as_ref(),
             Target::Bootstrap => Ok(self.settings.home.site()),
         };
-        let opened = site.and_then(|site| {
-            Wire::open(since, &site.address, site.security.as_ref()).map_err(|error| error.to_string())
-        });
-        match opened {
-            Ok(wire) => (self.wire, self.wire_to) = (Some(wire), target),
+        let site = match site {
+            Ok(site) => site,
             Err(detail) => {
-                self.lose_session(detail);
+                self.lose_session(detail.clone());
+                // It does not get better by being tried: another account may be.
+                return self.client.connection_refused(now);
+            }
+        };
+        match Wire::open(since, &site.address, site.security.as_ref()) {
+            Ok(wire) => (self.wire, self.wire_to) = (Some(wire), target),
+            Err(error) => {
+                self.lose_session(error.to_string());
                 self.client.connection_failed(now);
             }
         }
