@@ -22,6 +22,7 @@ struct Device {
     uri: String,
     version: &'static str,
     asked: Vec<Operation>,
+    observed: Vec<Path>,
     events: Vec<Event>,
     now: Moment,
     /// What it does about all but reads.
@@ -33,7 +34,8 @@ const REFUSED: Answer = Answer::Refused(0x80);
 impl Device {
     fn new(state: i64, result: i64, acts: fn(&mut Self, &Operation) -> Answer) -> Self {
         let (uri, version) = (String::new(), "1.0.0");
-        Self { state, result, uri, version, asked: Vec::new(), events: Vec::new(), now: Moment(0), acts }
+        let (asked, observed, events) = (Vec::new(), Vec::new(), Vec::new());
+        Self { state, result, uri, version, asked, observed, events, now: Moment(0), acts }
     }
 
     fn answer(&mut self, operation: &Operation) -> Answer {
@@ -46,8 +48,10 @@ impl Device {
                 Entry::new(firmware::RESULT, result),
                 Entry::new(firmware::DELIVERY, 2),
             ]),
-            Operation::Observe(path) if *path == firmware::STATE => one(*path, state),
-            Operation::Observe(path) => one(*path, result),
+            Operation::Observe(path) => {
+                self.observed.push(*path);
+                one(*path, if *path == firmware::STATE { state } else { result })
+            }
             Operation::Write { .. } | Operation::Push { .. } | Operation::Execute(_) => {
                 self.asked.push(operation.clone());
                 (self.acts)(self, operation)
@@ -57,6 +61,17 @@ impl Device {
 
     /// Runs a driver until it ends, or waits for longer than a day.
     fn run(&mut self, driver: &mut Driver) -> Option<Outcome> {
+        loop {
+            if let Some(outcome) = self.settle(driver) {
+                return Some(outcome);
+            }
+            self.now = driver.poll_timeout().filter(|at| at.0 < 86_400_000)?;
+            driver.handle_timeout(self.now);
+        }
+    }
+
+    /// Runs a driver until it ends, or waits for something.
+    fn settle(&mut self, driver: &mut Driver) -> Option<Outcome> {
         loop {
             while let Some(event) = driver.poll_event() {
                 match &event {
@@ -75,13 +90,9 @@ impl Device {
                 }
                 self.events.push(event);
             }
-            if let Some(Ask { id, operation }) = driver.poll_ask() {
-                let answer = self.answer(&operation);
-                driver.handle_answer(self.now, id, answer);
-                continue;
-            }
-            self.now = driver.poll_timeout().filter(|at| at.0 < 86_400_000)?;
-            driver.handle_timeout(self.now);
+            let Ask { id, operation } = driver.poll_ask()?;
+            let answer = self.answer(&operation);
+            driver.handle_answer(self.now, id, answer);
         }
     }
 }
@@ -357,4 +368,17 @@ fn a_gate_that_closed_while_the_device_was_away_is_asked_for_again() {
             driver.proceed(now, now.plus(Duration::from_secs(60)));
         }
     }
+}
+
+#[test]
+fn a_version_on_trial_is_observed_so_that_its_end_is_heard_when_it_comes() {
+    let mut device = Device::new(3, 0, |_, _| REFUSED);
+    device.version = "2.0.0";
+    let mut driver = driver_after(Source::Uri(URI.to_owned()), Stage::Executing, 0);
+    driver.handle_registered(device.now);
+    assert_eq!(device.settle(&mut driver), None);
+    assert_eq!(device.observed, [firmware::STATE, firmware::RESULT]);
+    (device.state, device.result) = (0, 1);
+    driver.handle_notification(device.now, &[Entry::new(firmware::STATE, 0)]);
+    assert_eq!(device.settle(&mut driver), Some(Outcome::Succeeded(Proof::Version)));
 }

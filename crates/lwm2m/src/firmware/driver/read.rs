@@ -72,12 +72,13 @@ impl Driver {
         }
     }
 
-    /// What is still to be read, then what is to be observed. A device that is there already is not observed.
+    /// What is still to be read, then what is to be observed. A device that is there already is not observed; one that is
+    /// still Updating is, for the version it runs may be on trial.
     pub(super) fn next_reading(&self) -> Option<Operation> {
         if let Some(path) = self.reading.unread.front() {
             return Some(Operation::Read(*path));
         }
-        if self.runs_target() {
+        if self.runs_target() && self.reading.snapshot.state != Some(State::Updating) {
             return None;
         }
         let wanted = |(observation, _): &(&Observation, &Path)| **observation == Observation::Wanted;

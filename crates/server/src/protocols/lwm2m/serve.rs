@@ -18,6 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc as blocking;
+use std::task::Poll;
 use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -195,6 +196,8 @@ impl Served {
         let mut seen = self.engine.generation();
         let mut patrol = tokio::time::interval(PATROL_INTERVAL);
         let mut buffer = vec![0; DATAGRAM_BYTES_MAX];
+        // The socket that is asked first: the one after the last that had something, so that none has to wait for good.
+        let mut first = 0;
         // What an earlier process had under way goes on.
         self.hub.handle_change_at_large();
         loop {
@@ -202,7 +205,10 @@ impl Served {
             let wait = self.due().map_or(PATROL_INTERVAL, |due| due.since(self.now()));
             tokio::select! {
                 () = shutdown.asked() => break,
-                at = readable(&self.udp) => self.receive(at, &mut buffer),
+                at = readable(&self.udp, first) => {
+                    first = at + 1;
+                    self.receive(at, &mut buffer);
+                }
                 Some(done) = self.results.recv() => {
                     self.take(done);
                     while let Ok(done) = self.results.try_recv() {
@@ -454,12 +460,13 @@ impl Served {
     }
 }
 
-/// Waits until something has arrived at one of the sockets: which.
-async fn readable(sockets: &[UdpSocket]) -> usize {
-    let waiting = sockets.iter().map(|socket| Box::pin(socket.readable()));
-    if sockets.is_empty() {
-        return std::future::pending().await;
-    }
-    let (_, at, _) = futures_util::future::select_all(waiting).await;
-    at
+/// Waits until something has arrived at one of the sockets: which. They are asked from `first` on, each in its turn.
+async fn readable(sockets: &[UdpSocket], first: usize) -> usize {
+    std::future::poll_fn(|context| {
+        let mut turns = (0..sockets.len()).map(|turn| (first + turn) % sockets.len());
+        // An error is read, and told, with the next datagram.
+        let ready = turns.find(|at| sockets[*at].poll_recv_ready(context).is_ready());
+        ready.map_or(Poll::Pending, Poll::Ready)
+    })
+    .await
 }
