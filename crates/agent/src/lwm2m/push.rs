@@ -7,6 +7,9 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 /// Bytes that wait for the disk at most. Beyond that no answer leaves, and the server sends nothing more: a device's memory
 /// stays flat, however large the image.
 const WAITING_BYTES_MAX: usize = 64 * 1024;
+/// Bytes that are handed over at once: a block at a time would wake the agent, and write to the disk, a thousand times a
+/// megabyte.
+const PART_BYTES: usize = 8 * 1024;
 
 /// A package on its way.
 #[derive(Debug)]
@@ -63,7 +66,8 @@ impl Push {
             }
             self.is_begun = true;
         }
-        if !self.waiting.is_empty() {
+        let is_due = self.waiting.len() >= PART_BYTES || (self.end.is_some() && !self.waiting.is_empty());
+        if is_due {
             let mut part = Some(FetchPart::Bytes(std::mem::take(&mut self.waiting)));
             if !give(inputs, number, &mut part) {
                 if let Some(FetchPart::Bytes(bytes)) = part {
@@ -130,6 +134,24 @@ mod tests {
                 ]
             )
         );
+    }
+
+    #[test]
+    fn blocks_go_over_many_at_a_time() {
+        let (inputs, received) = sync_channel(8);
+        let mut push = Push::new(1);
+        push.take_over(7);
+        for _ in 0..20 {
+            push.append(&[1; 1024]);
+            assert!(!push.feed(&inputs));
+        }
+        push.end();
+        assert!(!push.feed(&inputs));
+        let lengths = received.try_iter().filter_map(|input| {
+            let Input::Fetch(7, FetchPart::Bytes(bytes)) = input else { return None };
+            Some(bytes.len())
+        });
+        assert_eq!(lengths.collect::<Vec<_>>(), [8_192, 8_192, 4_096]);
     }
 
     #[test]
