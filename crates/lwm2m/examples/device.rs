@@ -22,9 +22,10 @@ use std::time::{Duration, Instant};
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::client::connectivity::Connectivity;
 use updraft_lwm2m::client::device::Device;
+use updraft_lwm2m::client::fetch::Fetch;
 use updraft_lwm2m::client::server_object::ServerObject;
 use updraft_lwm2m::client::{Action, Client, Config};
-use updraft_lwm2m::coap::{BlockSize, Download, Method, Progress, Request, RequestId, Response};
+use updraft_lwm2m::coap::{Progress, RequestId, Response};
 use updraft_lwm2m::firmware::object::{Abilities, Action as Word, Origin};
 use updraft_lwm2m::firmware::{DeliveryMethod, Object, Scheme, UpdateResult};
 use updraft_lwm2m::registration::Lifetime;
@@ -42,7 +43,7 @@ struct Thermostat {
     socket: UdpSocket,
     began: Instant,
     image: Vec<u8>,
-    download: Option<(u32, Download, RequestId)>,
+    fetch: Option<(u32, Fetch)>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -52,13 +53,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let socket = UdpSocket::bind("0.0.0.0:0")?;
     socket.connect(&server)?;
-    let mut thermostat = Thermostat {
-        client: client(&name),
-        socket,
-        began: Instant::now(),
-        image: Vec::new(),
-        download: None,
-    };
+    let mut thermostat =
+        Thermostat { client: client(&name), socket, began: Instant::now(), image: Vec::new(), fetch: None };
     let now = thermostat.now();
     thermostat.client.start(now);
     loop {
@@ -136,7 +132,7 @@ impl Thermostat {
             Action::Answered { id, response } => self.take_block(now, id, response),
             Action::Unanswered { failure, .. } => {
                 println!("the download failed: {failure}");
-                if let Some((attempt, ..)) = self.download.take() {
+                if let Some((attempt, _)) = self.fetch.take() {
                     let result = UpdateResult::ConnectionLost;
                     self.client.firmware(now, |object| object.handle_failed(now, attempt, result));
                 }
@@ -157,7 +153,10 @@ impl Thermostat {
             // A real device writes it to flash here, and only then lets the answer leave.
             Word::Persist(record) => println!("state {:?}, result {}", record.state, record.result),
             Word::Begin { origin: Origin::Push, .. } => self.image.clear(),
-            Word::Begin { attempt, origin: Origin::Uri { uri, .. } } => self.fetch(now, attempt, &uri),
+            Word::Begin { attempt, origin: Origin::Uri { uri, .. } } => {
+                self.image.clear();
+                self.fetch = Fetch::begin(now, &mut self.client, &uri).map(|fetch| (attempt, fetch));
+            }
             Word::Append { bytes, .. } => self.image.extend(bytes),
             Word::Verify { attempt } => {
                 println!("{} bytes are in", self.image.len());
@@ -171,41 +170,25 @@ impl Thermostat {
             }
             Word::Discard { .. } => {
                 self.image.clear();
-                self.download = None;
+                self.fetch = None;
             }
         }
     }
 
-    fn fetch(&mut self, now: Moment, attempt: u32, uri: &str) {
-        self.image.clear();
-        let path = uri.splitn(4, '/').nth(3).unwrap_or_default();
-        let download = Download::new(Request::new(Method::Get, path), BlockSize::MAX);
-        self.ask(now, attempt, download);
-    }
-
-    fn ask(&mut self, now: Moment, attempt: u32, download: Download) {
-        let asked = download.next_request().and_then(|request| self.client.request(now, request).ok());
-        self.download = asked.map(|id| (attempt, download, id));
-    }
-
     fn take_block(&mut self, now: Moment, id: RequestId, response: Response) {
-        let Some((attempt, mut download, _)) = self.download.take_if(|(_, _, asked)| *asked == id) else {
-            return;
-        };
-        match download.handle_response(response) {
-            Progress::Bytes(bytes) => {
-                self.image.extend(bytes);
-                self.ask(now, attempt, download);
-            }
+        let Some((attempt, fetch)) = &mut self.fetch else { return };
+        let (attempt, progress) = (*attempt, fetch.handle_answer(now, &mut self.client, id, response));
+        let Some(progress) = progress else { return };
+        match progress {
+            Progress::Bytes(bytes) => self.image.extend(bytes),
             Progress::Last(bytes) => {
                 self.image.extend(bytes);
+                self.fetch = None;
                 self.client.firmware(now, |object| object.handle_downloaded(attempt));
             }
-            Progress::Restarted => {
-                self.image.clear();
-                self.ask(now, attempt, download);
-            }
+            Progress::Restarted => self.image.clear(),
             Progress::Refused(_) | Progress::Broken => {
+                self.fetch = None;
                 let result = UpdateResult::InvalidUri;
                 self.client.firmware(now, |object| object.handle_failed(now, attempt, result));
             }

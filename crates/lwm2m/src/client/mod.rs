@@ -12,12 +12,13 @@
 //! to its execution has left.
 //!
 //! Deliberately absent: DTLS (the host's, below the datagrams), several servers at a time, access control (object 2), and
-//! what the firmware object leaves to the host: flash, downloads, checks and restarts.
+//! what the firmware object leaves to the host: flash, downloads from elsewhere, checks and restarts.
 
 mod attributes;
 mod bootstrapping;
 pub mod connectivity;
 pub mod device;
+pub mod fetch;
 mod firmware;
 mod flow;
 pub mod object;

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 use tokio::net::UdpSocket;
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::client::device::Device;
+use updraft_lwm2m::client::fetch::Fetch;
 use updraft_lwm2m::client::server_object::ServerObject;
 use updraft_lwm2m::client::{Action, Client, Config};
-use updraft_lwm2m::coap::{BlockSize, Download, Method, Progress, Request, RequestId, Response};
+use updraft_lwm2m::coap::{Progress, RequestId, Response};
 use updraft_lwm2m::firmware::object::{Abilities, Action as Word, Origin};
 use updraft_lwm2m::firmware::{DeliveryMethod, Object, Scheme};
 use updraft_lwm2m::registration::Lifetime;
@@ -28,12 +29,39 @@ pub(crate) enum Way {
     Pull,
 }
 
+/// The image that is taken over a bad network, in blocks.
+pub(crate) const BLOCKS: u32 = 1_024;
+/// The same in bytes.
+pub(crate) const IMAGE_BYTES: usize = BLOCKS as usize * 1_024;
+
+/// How an image was taken, or how much of it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken {
+    pub(crate) time: Duration,
+    pub(crate) blocks: u32,
+}
+
+impl Taken {
+    pub(crate) fn whole(time: Duration) -> Self {
+        Self { time, blocks: BLOCKS }
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.blocks == BLOCKS
+    }
+
+    /// Seconds for an image, at the pace of what was taken.
+    pub(crate) fn seconds(&self) -> f64 {
+        self.time.as_secs_f64() * f64::from(BLOCKS) / f64::from(self.blocks.max(1))
+    }
+}
+
 /// A device, and how far it is.
 pub(crate) struct Taker {
     client: Client,
     socket: UdpSocket,
     began: Instant,
-    download: Option<(Download, RequestId)>,
+    fetch: Option<Fetch>,
     image_began: Option<Instant>,
     took: Option<Duration>,
     pub(crate) is_registered: Cell<bool>,
@@ -69,7 +97,7 @@ impl Taker {
             client,
             socket,
             began,
-            download: None,
+            fetch: None,
             image_began: None,
             took: None,
             is_registered: Cell::new(false),
@@ -148,8 +176,7 @@ impl Taker {
                 self.image_began = Some(Instant::now());
                 self.bytes = 0;
                 if let Origin::Uri { uri, .. } = origin {
-                    let path = uri.splitn(4, '/').nth(3).unwrap_or_default();
-                    self.fetch(now, Download::new(Request::new(Method::Get, path), BlockSize::MAX))?;
+                    self.fetch = Fetch::begin(now, &mut self.client, &uri);
                 }
             }
             Word::Append { bytes, .. } => self.bytes += bytes.len() as u64,
@@ -163,26 +190,19 @@ impl Taker {
         Ok(())
     }
 
-    fn fetch(&mut self, now: Moment, download: Download) -> Outcome<()> {
-        let request = download.next_request().ok_or("nothing more to fetch")?;
-        let id = self.client.request(now, request).map_err(|_| "too much is asked already")?;
-        self.download = Some((download, id));
-        Ok(())
-    }
-
     fn take_block(&mut self, now: Moment, id: RequestId, response: Response) -> Outcome<()> {
-        let Some((mut download, _)) = self.download.take_if(|(_, asked)| *asked == id) else { return Ok(()) };
-        match download.handle_response(response) {
-            Progress::Bytes(bytes) => {
-                self.bytes += bytes.len() as u64;
-                self.fetch(now, download)
-            }
-            Progress::Last(bytes) => {
+        let Some(fetch) = &mut self.fetch else { return Ok(()) };
+        match fetch.handle_answer(now, &mut self.client, id, response) {
+            None => {}
+            Some(Progress::Bytes(bytes)) => self.bytes += bytes.len() as u64,
+            Some(Progress::Last(bytes)) => {
                 self.bytes += bytes.len() as u64;
                 self.took = self.image_began.map(|began| began.elapsed());
-                Ok(())
             }
-            Progress::Restarted | Progress::Refused(_) | Progress::Broken => Err("a fetch broke".into()),
+            Some(Progress::Restarted | Progress::Refused(_) | Progress::Broken) => {
+                return Err("a fetch broke".into());
+            }
         }
+        Ok(())
     }
 }

@@ -11,9 +11,10 @@ use updraft_dtls::{
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::client::connectivity::Connectivity;
 use updraft_lwm2m::client::device::Device as Described;
+use updraft_lwm2m::client::fetch::Fetch;
 use updraft_lwm2m::client::server_object::ServerObject;
 use updraft_lwm2m::client::{Action, Client, Config};
-use updraft_lwm2m::coap::{BlockSize, Code, Download, Method, Progress, Request, RequestId, Response};
+use updraft_lwm2m::coap::{Code, Progress, RequestId, Response};
 use updraft_lwm2m::firmware::object::{Abilities, Action as Word, Origin};
 use updraft_lwm2m::firmware::{DeliveryMethod, Object, Scheme, UpdateResult};
 use updraft_lwm2m::registration::Lifetime;
@@ -55,7 +56,7 @@ pub(crate) struct Device {
     pub(crate) becomes: String,
     pub(crate) ends: Ends,
     on_trial: Option<u32>,
-    download: Option<(u32, Download, RequestId)>,
+    fetch: Option<(u32, Fetch)>,
 }
 
 /// A device that can do both, and speaks CoAP with and without DTLS.
@@ -157,7 +158,7 @@ impl Device {
             becomes: "1.1.0".to_owned(),
             ends: Ends::Well,
             on_trial: None,
-            download: None,
+            fetch: None,
         };
         let now = device.now();
         device.client.start(now);
@@ -299,9 +300,8 @@ impl Device {
             Word::Begin { origin: Origin::Push, .. } => self.image.clear(),
             Word::Begin { attempt, origin: Origin::Uri { uri, .. } } => {
                 self.image.clear();
-                let path = uri.splitn(4, '/').nth(3).unwrap_or_default().to_owned();
+                self.fetch = Fetch::begin(now, &mut self.client, &uri).map(|fetch| (attempt, fetch));
                 self.fetched_from = Some(uri);
-                self.ask(now, attempt, Download::new(Request::new(Method::Get, &path), BlockSize::MAX));
             }
             Word::Append { bytes, .. } => self.image.extend(bytes),
             Word::Verify { attempt } => {
@@ -330,34 +330,25 @@ impl Device {
             }
             Word::Discard { .. } => {
                 self.image.clear();
-                self.download = None;
+                self.fetch = None;
             }
         }
     }
 
-    fn ask(&mut self, now: Moment, attempt: u32, download: Download) {
-        let asked = download.next_request().and_then(|request| self.client.request(now, request).ok());
-        self.download = asked.map(|id| (attempt, download, id));
-    }
-
     fn take_block(&mut self, now: Moment, id: RequestId, response: Response) {
-        let Some((attempt, mut download, _)) = self.download.take_if(|(_, _, asked)| *asked == id) else {
-            return;
-        };
-        match download.handle_response(response) {
-            Progress::Bytes(bytes) => {
-                self.image.extend(bytes);
-                self.ask(now, attempt, download);
-            }
+        let Some((attempt, fetch)) = &mut self.fetch else { return };
+        let (attempt, progress) = (*attempt, fetch.handle_answer(now, &mut self.client, id, response));
+        let Some(progress) = progress else { return };
+        match progress {
+            Progress::Bytes(bytes) => self.image.extend(bytes),
             Progress::Last(bytes) => {
                 self.image.extend(bytes);
+                self.fetch = None;
                 self.client.firmware(now, |object| object.handle_downloaded(attempt));
             }
-            Progress::Restarted => {
-                self.image.clear();
-                self.ask(now, attempt, download);
-            }
+            Progress::Restarted => self.image.clear(),
             Progress::Refused(_) | Progress::Broken => {
+                self.fetch = None;
                 let result = UpdateResult::InvalidUri;
                 self.client.firmware(now, |object| object.handle_failed(now, attempt, result));
             }
