@@ -3,24 +3,14 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
+use crate::signing::{Bench, NOW, bench};
 use updraft_server::artifacts::credential::{CREDENTIAL_PREFIX, CredentialError, issue, verify};
 use updraft_server::artifacts::link::{LINK_BYTES_MAX, SignError};
 use updraft_server::artifacts::{
     CredentialClaims, Digest, KeyFileError, LINK_LIFE_SECONDS_MAX, LinkClaims, LinkError, LinkSigner,
 };
 
-const NOW: u64 = 1_800_000_000;
 const BASE: &str = "https://updates.example:8443";
-
-struct Bench {
-    signer: LinkSigner,
-    folder: tempfile::TempDir,
-}
-
-fn bench() -> Bench {
-    let folder = tempfile::tempdir().unwrap();
-    Bench { signer: LinkSigner::open(&folder.path().join("link.keys"), NOW).unwrap(), folder }
-}
 
 fn digest() -> Digest {
     "0f".repeat(32).parse().unwrap()

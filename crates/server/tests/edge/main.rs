@@ -12,5 +12,6 @@ mod mqtt;
 mod pki;
 mod served;
 mod short_link;
+mod signing;
 mod upload;
 mod websocket;

@@ -1,6 +1,7 @@
 //! Claims about short links: what they say, whom they let in, what fits.
 
 use crate::served::{Depot, Gate, content, now, request};
+use crate::signing::{Bench, NOW, bench};
 use updraft_core::id::{NAME_BYTES_MAX, ROLLOUT_ID_BYTES_MAX};
 use updraft_server::artifacts::link::SignError;
 use updraft_server::artifacts::{
@@ -8,19 +9,8 @@ use updraft_server::artifacts::{
 };
 use updraft_server::listen::ListenLimits;
 
-const NOW: u64 = 1_800_000_000;
 const BASE: &str = "coaps://updates.example:5684";
 const BYTES: usize = 300_000;
-
-struct Bench {
-    signer: LinkSigner,
-    folder: tempfile::TempDir,
-}
-
-fn bench() -> Bench {
-    let folder = tempfile::tempdir().unwrap();
-    Bench { signer: LinkSigner::open(&folder.path().join("link.keys"), NOW).unwrap(), folder }
-}
 
 fn claims() -> ShortClaims {
     let (device, job) = ("dev:1_a.b@c-d".parse().unwrap(), "r4k2m9x7q-12".parse().unwrap());
@@ -28,11 +18,11 @@ fn claims() -> ShortClaims {
 }
 
 impl Bench {
-    fn sign(&self, claims: &ShortClaims) -> String {
+    fn sign_short(&self, claims: &ShortClaims) -> String {
         self.signer.sign_short(BASE, claims, NOW).unwrap()
     }
 
-    fn check(&self, link: &str, now: u64) -> Result<ShortClaims, LinkError> {
+    fn check_short(&self, link: &str, now: u64) -> Result<ShortClaims, LinkError> {
         check(&self.signer, link.strip_prefix(BASE).unwrap(), now)
     }
 }
@@ -99,7 +89,7 @@ fn a_short_link_that_would_live_too_long_or_begin_with_something_else_is_not_mad
 #[test]
 fn a_short_link_altered_at_any_character_opens_nothing() {
     let bench = bench();
-    let link = bench.sign(&claims());
+    let link = bench.sign_short(&claims());
     let path = link.strip_prefix(BASE).unwrap();
     for at in 0..path.len() {
         for replacement in ["0", "1", "a", "A", "-", "_", "/", "%", "=", "", "%41", "\0", "\u{e9}"] {
@@ -113,50 +103,50 @@ fn a_short_link_altered_at_any_character_opens_nothing() {
 #[test]
 fn each_part_of_a_short_link_is_signed() {
     let bench = bench();
-    let link = bench.sign(&claims());
+    let link = bench.sign_short(&claims());
     let device = link.replace("dev:1", "dev:2");
     let job = link.replace("q-12/", "q-13/");
-    let other = bench.sign(&ShortClaims { expires: NOW + 601, ..claims() });
+    let other = bench.sign_short(&ShortClaims { expires: NOW + 601, ..claims() });
     let (seal, of_other) = (link.rsplit_once('/').unwrap().1, other.rsplit_once('/').unwrap().1);
     // The first 12 characters hold the key's ID and the end, and a byte of the signature.
     let end = format!("{}{}", &of_other[..11], &seal[11..]);
     let tag = format!("{}{}", &seal[..12], &of_other[12..]);
     for altered in [device, job, link.replace(seal, &end), link.replace(seal, &tag)] {
-        assert_eq!(bench.check(&altered, NOW), Err(LinkError::Altered), "{altered}");
+        assert_eq!(bench.check_short(&altered, NOW), Err(LinkError::Altered), "{altered}");
     }
 }
 
 #[test]
 fn a_short_link_ends_at_its_second_and_is_of_its_own_server() {
     let bench = bench();
-    let link = bench.sign(&claims());
-    assert!(bench.check(&link, NOW + 599).is_ok());
-    assert_eq!(bench.check(&link, NOW + 600), Err(LinkError::Expired));
-    assert_eq!(self::bench().check(&link, NOW), Err(LinkError::UnknownKey));
+    let link = bench.sign_short(&claims());
+    assert!(bench.check_short(&link, NOW + 599).is_ok());
+    assert_eq!(bench.check_short(&link, NOW + 600), Err(LinkError::Expired));
+    assert_eq!(self::bench().check_short(&link, NOW), Err(LinkError::UnknownKey));
 }
 
 #[test]
 fn rotation_breaks_no_short_link_before_its_end() {
     let bench = bench();
-    let old = bench.sign(&claims());
+    let old = bench.sign_short(&claims());
     bench.signer.rotate(NOW + 1).unwrap();
-    let young = bench.sign(&claims());
+    let young = bench.sign_short(&claims());
     assert_ne!(old, young);
     // Another process, or the next start, reads the same keys.
     let again = LinkSigner::open(&bench.folder.path().join("link.keys"), NOW + 3).unwrap();
     for link in [&old, &young] {
-        assert_eq!(bench.check(link, NOW + 2), Ok(claims()));
+        assert_eq!(bench.check_short(link, NOW + 2), Ok(claims()));
         assert_eq!(check(&again, link.strip_prefix(BASE).unwrap(), NOW + 3), Ok(claims()));
     }
     bench.signer.rotate(NOW + 1 + LINK_LIFE_SECONDS_MAX).unwrap();
-    assert_eq!(bench.check(&old, NOW), Err(LinkError::UnknownKey));
-    assert_eq!(bench.check(&young, NOW), Ok(claims()));
+    assert_eq!(bench.check_short(&old, NOW), Err(LinkError::UnknownKey));
+    assert_eq!(bench.check_short(&young, NOW), Ok(claims()));
 }
 
 #[test]
 fn what_is_no_short_link_is_malformed() {
     let bench = bench();
-    let link = bench.sign(&claims());
+    let link = bench.sign_short(&claims());
     let good: Vec<_> = link.strip_prefix(BASE).unwrap()[1..].split('/').collect();
     let [f, device, job, seal] = good[..] else { panic!("{link}") };
     let (long, padded) = ("d".repeat(100_000), format!("{seal}="));
