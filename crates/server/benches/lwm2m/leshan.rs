@@ -1,6 +1,7 @@
 //! Eclipse Leshan's demo server.
 
-use crate::process::{Process, SERVER_CPU, free_port};
+use crate::process::{Process, free_port};
+use crate::running::SERVER_CPU;
 use crate::{Outcome, fleet};
 use std::ops::Range;
 use std::path::{Path, PathBuf};

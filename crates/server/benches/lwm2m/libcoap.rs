@@ -1,7 +1,11 @@
 //! libcoap's client and server, as Debian has them.
 
-use crate::process::{LOAD_CPU, free_port};
-use crate::{Outcome, network};
+use crate::Outcome;
+use crate::network::Proxy;
+use crate::process::free_port;
+use crate::running::LOAD_CPU;
+use crate::transfer::{BLOCKS, Taken};
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -13,10 +17,13 @@ const PLACE: &str = "image";
 const BLOCK: &str = "1024";
 /// What libcoap's client is told to wait at most in all, in seconds: longer than any transfer, it would end one in its midst.
 const WAIT_S: &str = "100000";
-/// When a transfer is given up, in seconds: at a loss, libcoap 4.3.1's client sometimes asks for nothing more.
-const STOOD_STILL_S: &str = "600";
-/// How `timeout` ends when it gave something up.
-const TIMED_OUT: i32 = 124;
+/// When a transfer stands still: longer than a client that goes on waits for one block. At a loss, 4.3.1's client sometimes
+/// asks for nothing more.
+const STOOD_STILL: Duration = Duration::from_secs(120);
+/// When a transfer is left that goes on, to be judged by how far it is.
+const LEFT: Duration = Duration::from_secs(15 * 60);
+/// How often it is looked how far a transfer is: what it adds to a time is little beside a round trip.
+const LOOK: Duration = Duration::from_millis(10);
 /// How long its server may take to answer at first.
 const START_TIME: Duration = Duration::from_secs(5);
 
@@ -55,42 +62,62 @@ impl Server {
         Ok(server)
     }
 
-    /// How long an image takes to this server over a bad network.
-    pub(crate) async fn push(&self, image: &Path, loss_percent: u64, seed: u64) -> Outcome<Duration> {
-        put(network::between(self.address, loss_percent, seed).await?, image).await
+    /// How an image comes to this server over a bad network.
+    pub(crate) async fn push(&self, image: &Path, loss_percent: u64, seed: u64) -> Outcome<Taken> {
+        let proxy = Proxy::before(self.address, loss_percent, seed).await?;
+        follow(client(proxy.address, &["-m", "put", "-f", name(image)?])?, Some(&proxy)).await
     }
 
-    /// How long an image takes from this server over a bad network.
-    pub(crate) async fn pull(&self, image: &Path, loss_percent: u64, seed: u64) -> Outcome<Duration> {
-        let proxy = network::between(self.address, loss_percent, seed).await?;
-        let into = image.with_extension(format!("{loss_percent}"));
-        let name = into.to_str().ok_or("the folder's name is no text")?;
-        let took = client(proxy, &["-m", "get", "-o", name, "-b", BLOCK]).await?;
-        if std::fs::read(&into)? == std::fs::read(image)? {
-            Ok(took)
-        } else {
-            Err("libcoap's client got other bytes".into())
+    /// How an image comes from this server over a bad network.
+    pub(crate) async fn pull(&self, image: &Path, loss_percent: u64, seed: u64) -> Outcome<Taken> {
+        let proxy = Proxy::before(self.address, loss_percent, seed).await?;
+        let into = image.with_extension(seed.to_string());
+        let taken = follow(client(proxy.address, &["-m", "get", "-o", name(&into)?])?, Some(&proxy)).await?;
+        if taken.is_whole() && std::fs::read(&into)? != std::fs::read(image)? {
+            return Err("libcoap's client got other bytes".into());
         }
+        Ok(taken)
     }
 }
 
-async fn put(server: SocketAddr, image: &Path) -> Outcome<Duration> {
-    client(server, &["-m", "put", "-b", BLOCK, "-f", image.to_str().ok_or("the folder's name is no text")?])
-        .await
+fn name(path: &Path) -> Outcome<&str> {
+    Ok(path.to_str().ok_or("the folder's name is no text")?)
 }
 
-async fn client(server: SocketAddr, what: &[&str]) -> Outcome<Duration> {
+async fn put(server: SocketAddr, image: &Path) -> Outcome<Taken> {
+    follow(client(server, &["-m", "put", "-f", name(image)?])?, None).await
+}
+
+fn client(server: SocketAddr, what: &[&str]) -> Outcome<Child> {
     let mut command = Command::new("taskset");
-    command.args(["-c", LOAD_CPU, "setpriv", "--pdeathsig", "TERM", "timeout", STOOD_STILL_S]);
-    command.args(["coap-client-notls", "-B", WAIT_S]).args(what).arg(format!("coap://{server}/{PLACE}"));
+    command.args(["-c", LOAD_CPU, "setpriv", "--pdeathsig", "KILL", "coap-client-notls"]);
+    command.args(["-B", WAIT_S, "-b", BLOCK]).args(what).arg(format!("coap://{server}/{PLACE}"));
+    Ok(command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn()?)
+}
+
+/// Waits for a client, as long as it goes on.
+async fn follow(mut child: Child, proxy: Option<&Proxy>) -> Outcome<Taken> {
     let begun = Instant::now();
-    let output = tokio::task::spawn_blocking(move || command.stdin(Stdio::null()).output()).await??;
-    // It ends well whatever the answer was, but prints one that is no success.
-    if output.status.success() && output.stderr.is_empty() {
-        return Ok(begun.elapsed());
+    loop {
+        if let Some(status) = child.try_wait()? {
+            let (time, mut said) = (begun.elapsed(), String::new());
+            child.stderr.take().ok_or("no output")?.read_to_string(&mut said)?;
+            // It ends well whatever the answer was, but prints one that is no success.
+            let is_well = status.success() && said.is_empty();
+            return if is_well {
+                Ok(Taken::whole(time))
+            } else {
+                Err(format!("libcoap's client: {said}").into())
+            };
+        }
+        if let Some(reached) = proxy.map(Proxy::reached)
+            && (reached.at.elapsed() > STOOD_STILL || begun.elapsed() > LEFT)
+        {
+            child.kill()?;
+            child.wait()?;
+            let blocks = reached.blocks.min(BLOCKS - 1);
+            return Ok(Taken { time: reached.at.saturating_duration_since(begun), blocks });
+        }
+        tokio::time::sleep(LOOK).await;
     }
-    if output.status.code() == Some(TIMED_OUT) {
-        return Err("stood still".into());
-    }
-    Err(format!("libcoap's client: {}", String::from_utf8_lossy(&output.stderr)).into())
 }

@@ -14,6 +14,8 @@ mod libcoap;
 mod measure;
 mod network;
 mod process;
+#[path = "../measure/running.rs"]
+mod running;
 mod table;
 mod transfer;
 
@@ -31,7 +33,7 @@ fn main() -> Outcome<()> {
             Builder::new_multi_thread().enable_all().build()?.block_on(served)
         }
         parts => {
-            process::prepare()?;
+            running::prepare()?;
             alone()?.block_on(measure::all(parts))
         }
     }

@@ -3,10 +3,11 @@
 use crate::device::{self, Device, Known};
 use crate::fleet::{self, Shown};
 use crate::leshan::Leshan;
+use crate::network::Proxy;
 use crate::process::Process;
-use crate::transfer::{Taker, Way};
-use crate::{Outcome, libcoap, network, table};
-use futures_util::future::{join_all, try_join_all};
+use crate::transfer::{IMAGE_BYTES, Taken, Taker, Way};
+use crate::{Outcome, libcoap, table};
+use futures_util::future::try_join_all;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::{Duration, Instant};
@@ -21,9 +22,9 @@ pub(crate) const SECURED_LESHAN: u32 = 3_000;
 const WARM: u32 = 20_000;
 const WARM_SECURED: u32 = 2_000;
 const WARM_FIRST: u32 = 200_000;
-/// Losses each way, in percent, and the image that is taken at them.
-pub(crate) const LOSSES: [u64; 3] = [0, 2, 5];
-pub(crate) const IMAGE_BYTES: usize = 256 * 1024;
+/// Losses each way, in percent, and how often an image is taken at one: where nothing is lost, all are alike.
+const LOSSES: [u64; 3] = [0, 2, 5];
+const TAKES: u32 = 3;
 /// Devices pushed to at once, the images, and how much of them each takes before memory is read.
 pub(crate) const PUSHED: u32 = 1_000;
 pub(crate) const IMAGES_BYTES: [usize; 2] = [1 << 20, 16 << 20];
@@ -264,12 +265,12 @@ async fn pushed(bytes: usize) -> Outcome<Pushed> {
     })
 }
 
-/// How long one image took at one loss.
+/// How an image was taken, some times, one way at one loss.
 pub(crate) struct Transfer {
     pub(crate) way: Way,
     pub(crate) loss_percent: u64,
-    pub(crate) ours: Outcome<Duration>,
-    pub(crate) libcoap: Outcome<Duration>,
+    pub(crate) ours: Vec<Taken>,
+    pub(crate) libcoap: Vec<Taken>,
 }
 
 /// All transfers at once: each sends some twenty datagrams a second, and waits.
@@ -282,24 +283,26 @@ async fn transfers() -> Outcome<Vec<Transfer>> {
     process.roll_out(folder.path(), "2.0.0", &image)?;
     let cases: Vec<_> =
         [Way::Push, Way::Pull].into_iter().flat_map(|way| LOSSES.map(|loss| (way, loss))).collect();
-    let measuring = cases.iter().zip(NUMBER_FIRST + PUSHED..).map(async |((way, loss), number)| {
-        let seed = u64::from(number);
-        let libcoap = async {
-            let server = libcoap::Server::start(&file).await?;
-            match way {
-                Way::Push => server.push(&file, *loss, seed).await,
-                Way::Pull => server.pull(&file, *loss, seed).await,
-            }
-        };
-        let ours = taken(process.plain, number, *way, *loss);
-        let (ours, libcoap) = tokio::join!(ours, libcoap);
-        Transfer { way: *way, loss_percent: *loss, ours, libcoap }
-    });
-    Ok(join_all(measuring).await)
+    let measuring = cases.iter().zip((NUMBER_FIRST + PUSHED..).step_by(TAKES as usize)).map(
+        async |((way, loss), first)| {
+            let numbers = first..first + if *loss == 0 { 1 } else { TAKES };
+            let libcoap = numbers.clone().map(async |number| {
+                let server = libcoap::Server::start(&file).await?;
+                match way {
+                    Way::Push => server.push(&file, *loss, number.into()).await,
+                    Way::Pull => server.pull(&file, *loss, number.into()).await,
+                }
+            });
+            let ours = numbers.map(|number| taken(process.plain, number, *way, *loss));
+            let (ours, libcoap) = tokio::try_join!(try_join_all(ours), try_join_all(libcoap))?;
+            Ok(Transfer { way: *way, loss_percent: *loss, ours, libcoap })
+        },
+    );
+    try_join_all(measuring).await
 }
 
-async fn taken(server: SocketAddr, number: u32, way: Way, loss_percent: u64) -> Outcome<Duration> {
-    let proxy = network::between(server, loss_percent, number.into()).await?;
-    let taker = Taker::new(number, proxy, way).await?.until(|taker| taker.took().is_some()).await?;
-    taker.took().ok_or_else(|| "it took no image".into())
+async fn taken(server: SocketAddr, number: u32, way: Way, loss_percent: u64) -> Outcome<Taken> {
+    let proxy = Proxy::before(server, loss_percent, number.into()).await?;
+    let taker = Taker::new(number, proxy.address, way).await?.until(|taker| taker.took().is_some()).await?;
+    Ok(Taken::whole(taker.took().ok_or("it took no image")?))
 }

@@ -1,11 +1,10 @@
 //! What was measured, as tables.
 
 use crate::measure::{
-    Cost, IMAGE_BYTES, IMAGES_BYTES, PLAIN, PUSHED, Pushed, SECURED, SECURED_LESHAN, Secured, TAKEN_BYTES,
-    Transfer, Work,
+    Cost, IMAGES_BYTES, PLAIN, PUSHED, Pushed, SECURED, SECURED_LESHAN, Secured, TAKEN_BYTES, Transfer, Work,
 };
 use crate::network::ONE_WAY;
-use crate::transfer::Way;
+use crate::transfer::{BLOCKS, Taken, Way};
 
 const MIB: u64 = 1 << 20;
 
@@ -77,38 +76,39 @@ pub(crate) fn pushed(grown: &[Pushed]) {
 }
 
 pub(crate) fn transfers(transfers: &[Transfer]) {
-    println!(
-        "| {} KiB, round trip {} ms | libcoap, s | Updraft, s | times libcoap | nothing waited for, s |",
-        IMAGE_BYTES / 1024,
-        ONE_WAY.as_millis() * 2
-    );
-    println!("|---|---|---|---|---|");
+    println!("| seconds per MiB | libcoap | Updraft | times libcoap | one block at a time | seeds |");
+    println!("|---|---|---|---|---|---|");
     for transfer in transfers {
         let way = match transfer.way {
             Way::Push => "push",
             Way::Pull => "pull",
         };
-        let ours = match &transfer.ours {
-            Ok(took) => format!("{:.1}", took.as_secs_f64()),
-            Err(error) => error.to_string(),
-        };
-        let libcoap = match &transfer.libcoap {
-            Ok(took) => format!("{:.1}", took.as_secs_f64()),
-            Err(error) => error.to_string(),
-        };
-        let ratio = match (&transfer.libcoap, &transfer.ours) {
-            (Ok(libcoap), Ok(ours)) => format!("{:.2}", libcoap.as_secs_f64() / ours.as_secs_f64()),
-            (Err(_), _) | (_, Err(_)) => "–".to_owned(),
-        };
+        let (libcoap, ours) = (median(&transfer.libcoap), median(&transfer.ours));
         println!(
-            "| {way}, {} % lost each way | {} | {} | {ratio} | {:.1} |",
+            "| {way}, {} % lost each way | {libcoap:.1} | {ours:.1} | {:.2} | {:.1} | {} |",
             transfer.loss_percent,
-            libcoap,
-            ours,
-            limit(transfer.loss_percent)
+            libcoap / ours,
+            limit(transfer.loss_percent),
+            takes(transfer),
         );
     }
     println!();
+}
+
+fn median(taken: &[Taken]) -> f64 {
+    let mut seconds: Vec<_> = taken.iter().map(Taken::seconds).collect();
+    seconds.sort_by(f64::total_cmp);
+    seconds[seconds.len() / 2]
+}
+
+/// Each take: libcoap's, and ours with the same seed; how far libcoap came, where not to the end.
+fn takes(transfer: &Transfer) -> String {
+    let takes = transfer.libcoap.iter().zip(&transfer.ours).map(|(libcoap, ours)| {
+        let reached =
+            if libcoap.is_whole() { String::new() } else { format!(" ({} blocks)", libcoap.blocks) };
+        format!("{:.1}{reached} and {:.1}", libcoap.seconds(), ours.seconds())
+    });
+    takes.collect::<Vec<_>>().join(", ")
 }
 
 /// The seconds that one block at a time takes on such a path: a round trip each, and for each loss at least the shortest
@@ -116,6 +116,5 @@ pub(crate) fn transfers(transfers: &[Transfer]) {
 fn limit(loss_percent: u64) -> f64 {
     let lost = loss_percent as f64 / 100.0;
     let arrives = (1.0 - lost) * (1.0 - lost);
-    let blocks = IMAGE_BYTES as f64 / 1024.0;
-    blocks * (2.0 * ONE_WAY.as_secs_f64() + (1.0 / arrives - 1.0))
+    f64::from(BLOCKS) * (2.0 * ONE_WAY.as_secs_f64() + (1.0 / arrives - 1.0))
 }

@@ -14,6 +14,8 @@ mod exchange;
 mod fleet;
 mod measure;
 mod process;
+#[path = "../measure/running.rs"]
+mod running;
 mod table;
 mod wire;
 
@@ -32,7 +34,7 @@ fn main() -> Outcome<()> {
         ["--bare"] => Builder::new_multi_thread().enable_all().build()?.block_on(backend::serve_bare()),
         ["--backend", broker] => alone()?.block_on(backend::run(broker.parse()?)),
         _ => {
-            process::prepare()?;
+            running::prepare()?;
             let measured = alone()?.block_on(measure::all())?;
             table::print(&measured);
             Ok(())

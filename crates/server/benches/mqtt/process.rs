@@ -1,40 +1,22 @@
 //! The servers, each a process of its own on one processor.
 
-use crate::{Outcome, backend, certificates, cost, fleet};
+use crate::running::{self, LOAD_CPU, Running, SERVER_CPU};
+use crate::{Outcome, backend, certificates, fleet};
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use updraft_server::auth::OPERATOR_TOKEN_FILE;
 use updraft_server::config::Config;
-use updraft_server::listen::shutdown;
-use updraft_server::serve::Server;
 
-/// Where what is measured runs, and where the load does.
-const SERVER_CPU: &str = "0";
-const LOAD_CPU: &str = "1";
 /// Connections that a server here takes.
 pub(crate) const CONNECTIONS_MAX: usize = 100_000;
+/// The address of what listens to nobody.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 /// How long a server may take to be ready.
 const START_TIME: Duration = Duration::from_secs(20);
-
-/// Moves this process to the load's processor, and lets it open as many files as it may.
-pub(crate) fn prepare() -> Outcome<()> {
-    let pid = std::process::id().to_string();
-    run(Command::new("taskset").args(["-a", "-p", "-c", LOAD_CPU, &pid]).stdout(Stdio::null()))?;
-    let limits = fs::read_to_string("/proc/self/limits")?;
-    let line =
-        limits.lines().find(|line| line.starts_with("Max open files")).ok_or("no limit of open files")?;
-    let hard = line.split_whitespace().nth(4).ok_or("no hard limit of open files")?;
-    run(Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={hard}:{hard}")]))
-}
-
-fn run(command: &mut Command) -> Outcome<()> {
-    let status = command.status().map_err(|error| format!("{:?}: {error}", command.get_program()))?;
-    if status.success() { Ok(()) } else { Err(format!("{:?}: {status}", command.get_program()).into()) }
-}
 
 /// The child: the server, until its input ends, which is when its parent ends.
 pub(crate) async fn serve(folder: &Path) -> Outcome<()> {
@@ -47,66 +29,33 @@ pub(crate) async fn serve(folder: &Path) -> Outcome<()> {
     config.protocols.mqtt.plain_listen = Some(any_port);
     let imported = folder.join(certificates::CA_FILE);
     config.protocols.mqtt.client_ca = imported.exists().then_some(imported);
-    let server = Server::open(&config).await?;
-    let addresses = server.addresses();
-    let (tls, plain) = (addresses.mqtt.ok_or("no TLS")?, addresses.mqtt_plain.ok_or("no plain listener")?);
-    println!("{plain} {tls} {}", addresses.operator);
-    let (trigger, stop) = shutdown::shutdown();
-    std::thread::spawn(move || {
-        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        trigger.ask();
-    });
-    server.serve(stop).await;
-    Ok(())
+    running::serve(&config, |addresses| Some([addresses.mqtt_plain?, addresses.mqtt?])).await
 }
 
 /// A running server, or a backend.
 pub(crate) struct Process {
-    child: Child,
-    input: Option<ChildStdin>,
-    _output: Option<BufReader<ChildStdout>>,
+    running: Running,
     pub(crate) plain: SocketAddr,
     pub(crate) tls: SocketAddr,
     operator: Option<SocketAddr>,
 }
 
 impl Process {
-    /// This program again, in another of its roles.
-    fn start_own(cpu: &str, arguments: &[&str]) -> Outcome<(Self, String)> {
-        let mut command = Command::new("taskset");
-        command.args(["-c", cpu]).arg(std::env::current_exe()?).args(arguments);
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let input = child.stdin.take();
-        let mut output = BufReader::new(child.stdout.take().ok_or("no output")?);
-        let mut line = String::new();
-        output.read_line(&mut line)?;
-        if line.is_empty() {
-            return Err("a process did not start".into());
-        }
-        let unknown = SocketAddr::from(([127, 0, 0, 1], 0));
-        let own = Self { child, input, _output: Some(output), plain: unknown, tls: unknown, operator: None };
-        Ok((own, line.trim().to_owned()))
-    }
-
     pub(crate) fn start_ours(folder: &Path) -> Outcome<Self> {
         let path = folder.to_str().ok_or("the folder's name is no text")?;
-        let (mut own, line) = Self::start_own(SERVER_CPU, &["--updraft", path])?;
-        let mut addresses = line.split(' ').map(str::parse);
-        let mut next =
-            || Ok::<SocketAddr, Box<dyn std::error::Error>>(addresses.next().ok_or("no address")??);
-        (own.plain, own.tls, own.operator) = (next()?, next()?, Some(next()?));
-        Ok(own)
+        let (running, [plain, tls, operator]) = Running::start_server(&["--updraft", path])?;
+        Ok(Self { running, plain, tls, operator: Some(operator) })
     }
 
     pub(crate) fn start_bare() -> Outcome<Self> {
-        let (mut own, line) = Self::start_own(SERVER_CPU, &["--bare"])?;
-        own.plain = line.parse()?;
-        Ok(own)
+        let (running, line) = Running::start_own(SERVER_CPU, &["--bare"])?;
+        Ok(Self { running, plain: line.parse()?, tls: NOWHERE, operator: None })
     }
 
     /// The backend of a broker, beside the load.
     pub(crate) fn start_backend(broker: &Self) -> Outcome<Self> {
-        Ok(Self::start_own(LOAD_CPU, &["--backend", &broker.plain.to_string()])?.0)
+        let (running, _) = Running::start_own(LOAD_CPU, &["--backend", &broker.plain.to_string()])?;
+        Ok(Self { running, plain: NOWHERE, tls: NOWHERE, operator: None })
     }
 
     pub(crate) fn start_mosquitto(folder: &Path) -> Outcome<Self> {
@@ -117,8 +66,7 @@ impl Process {
         // It ends with its parent, however that ends.
         let under = ["-c", SERVER_CPU, "setpriv", "--pdeathsig", "KILL", "mosquitto", "-c"];
         command.args(under).arg(&path).stdin(Stdio::null());
-        let child = command.spawn()?;
-        let own = Self { child, input: None, _output: None, plain, tls, operator: None };
+        let own = Self { running: Running::of(command.spawn()?), plain, tls, operator: None };
         let begun = Instant::now();
         while TcpStream::connect(tls).is_err() {
             if begun.elapsed() > START_TIME {
@@ -131,7 +79,7 @@ impl Process {
 
     /// Says a word to a process of this program.
     pub(crate) fn send_to_each(&mut self, count: u32) -> Outcome<()> {
-        let input = self.input.as_mut().ok_or("no input")?;
+        let input = self.running.input.as_mut().ok_or("no input")?;
         writeln!(input, "{} {count}", backend::SEND)?;
         Ok(input.flush()?)
     }
@@ -148,20 +96,11 @@ impl Process {
     }
 
     pub(crate) fn cpu_time(&self) -> Outcome<Duration> {
-        cost::cpu_time(self.child.id())
+        self.running.cpu_time()
     }
 
     pub(crate) fn resident_kib(&self) -> Outcome<u64> {
-        cost::memory_kib(self.child.id(), "VmRSS")
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        if self.input.take().is_none() {
-            let _ = self.child.kill();
-        }
-        let _ = self.child.wait();
+        self.running.resident_kib()
     }
 }
 
