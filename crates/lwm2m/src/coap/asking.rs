@@ -332,6 +332,11 @@ impl Asking {
         self.current.is_none() && self.queue.is_empty()
     }
 
+    /// Whether there is nothing to remember.
+    pub(super) fn is_blank(&self) -> bool {
+        self.is_idle() && self.observations.is_empty()
+    }
+
     /// Bytes on the heap.
     pub(super) fn held_bytes(&self) -> usize {
         let options: usize =

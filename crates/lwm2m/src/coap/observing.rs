@@ -77,6 +77,10 @@ pub(super) struct Interests {
 }
 
 impl Interests {
+    pub(super) fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
     /// Keeps an interest, in the place of one with the same token (RFC 7641 §4.1); `None` where there are too many.
     /// Gives the interest it replaced.
     pub(super) fn keep(

@@ -220,6 +220,13 @@ impl Peer {
         self.asking.is_idle()
     }
 
+    /// Whether nothing is lost with it, but the estimate of the round trip: nothing is under way or waits, nothing is observed,
+    /// and no message of late is remembered.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.poll_timeout().is_none() && self.asking.is_blank() && self.answering.interests.is_empty()
+    }
+
     /// Bytes this peer has on the heap: bodies, kept answers, observations. For a bound over all peers.
     #[must_use]
     pub fn held_bytes(&self) -> usize {

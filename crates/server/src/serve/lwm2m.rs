@@ -154,7 +154,12 @@ fn hub(with: &Ground<'_>, books: &dyn Books, links: Links) -> Result<Hub, BooksE
             seed
         }),
     };
-    Ok(Hub::new(settings, books.registrations()?, books.waiting()?, books.next_number()?))
+    let mut hub = Hub::new(settings, books.next_number()?);
+    books.registrations(&mut |saved| hub.restore(saved))?;
+    for order in books.waiting()? {
+        hub.restore_order(order);
+    }
+    Ok(hub)
 }
 
 /// Makes links to images, short enough for a Package URI.

@@ -112,6 +112,20 @@ fn make_room(connection: &Connection, saved: &SavedOrder) -> rusqlite::Result<()
     }
 }
 
+/// Gives each row to `take`.
+fn each<T>(
+    connection: &Connection,
+    sql: &str,
+    read: fn(&Row<'_>) -> rusqlite::Result<T>,
+    take: &mut dyn FnMut(T),
+) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached(sql)?;
+    for row in statement.query_map((), read)? {
+        take(row?);
+    }
+    Ok(())
+}
+
 fn unwritable(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> rusqlite::Error {
     rusqlite::Error::ToSqlConversionFailure(error.into())
 }
@@ -131,10 +145,10 @@ impl Lwm2mBooks {
 }
 
 impl Books for Lwm2mBooks {
-    fn registrations(&self) -> Result<Vec<SavedRegistration>, BooksError> {
+    fn registrations(&self, take: &mut dyn FnMut(SavedRegistration)) -> Result<(), BooksError> {
         let sql = "SELECT device, record FROM lwm2m_registration ORDER BY device";
-        let found = all(&self.connection(), sql, (), registration);
-        found.map_err(failed("read registrations of LwM2M")).map_err(unkept)
+        let read = each(&self.connection(), sql, registration, take);
+        read.map_err(failed("read registrations of LwM2M")).map_err(unkept)
     }
 
     fn waiting(&self) -> Result<Vec<Order>, BooksError> {

@@ -42,11 +42,11 @@ pub struct BooksError(#[source] pub Box<dyn std::error::Error + Send + Sync>);
 
 /// Where it is kept. Every method may wait for the disk.
 pub trait Books: Send + Sync + 'static {
-    /// All registrations.
+    /// Gives all registrations to `take`, one after the other: a large fleet's are never in memory together.
     ///
     /// # Errors
     /// [`BooksError`]; so for each method.
-    fn registrations(&self) -> Result<Vec<SavedRegistration>, BooksError>;
+    fn registrations(&self, take: &mut dyn FnMut(SavedRegistration)) -> Result<(), BooksError>;
 
     /// The orders that wait, by number.
     ///

@@ -23,7 +23,7 @@ use std::time::Duration;
 use tokio::net::UdpSocket;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use updraft_core::id::DeviceId;
-use updraft_dtls::{Event, Identity, SessionId, Sessions};
+use updraft_dtls::{Event, Identity, SendError, SessionId, Sessions};
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::bootstrap::ServerAccount;
 use updraft_lwm2m::coap::Code;
@@ -181,7 +181,7 @@ impl Served {
         for at in 0..served.sessions.len() {
             for session in served.sessions[at].ids() {
                 let socket = u32::try_from(at).unwrap_or(u32::MAX);
-                served.take_up(now, LineId { socket, session: session.0 });
+                served.restore_line(now, LineId { socket, session: session.0 });
             }
         }
         Ok(served)
@@ -308,7 +308,17 @@ impl Served {
         }
     }
 
-    /// Tells the hub of a session that an earlier process began.
+    /// Tells the hub by which session of an earlier process a device is reached.
+    fn restore_line(&mut self, now: Moment, line: LineId) {
+        let (sessions, id) = (&mut self.sessions[line.socket as usize], SessionId(line.session));
+        let Some((identity, address)) = sessions.identity(id).zip(sessions.address(id)) else { return };
+        match self.door.device_of(identity) {
+            Some((device, _)) => self.hub.restore_line(line, &device, address),
+            None => sessions.close(Duration::from_millis(now.0), id),
+        }
+    }
+
+    /// Has the hub know the line of a session.
     fn take_up(&mut self, now: Moment, line: LineId) {
         if self.hub.has_line(line) {
             return;
@@ -366,13 +376,16 @@ impl Served {
 
     /// Does everything that the hub wants done, then sends what the sessions have to send.
     fn act(&mut self) {
-        let passed = Duration::from_millis(self.now().0);
+        let now = self.now();
+        let passed = Duration::from_millis(now.0);
         while let Some(action) = self.hub.poll_action() {
             match action {
                 Action::Send(line, datagram) => {
                     if let Some(sessions) = self.sessions.get_mut(line.socket as usize) {
-                        // A session that has ended is told by an event of its own.
-                        let _ = sessions.send(passed, SessionId(line.session), &datagram);
+                        let sent = sessions.send(passed, SessionId(line.session), &datagram);
+                        if matches!(sent, Err(SendError::NoSession)) {
+                            self.hub.handle_closed(now, line);
+                        }
                     }
                 }
                 Action::Close(line) => {

@@ -118,12 +118,13 @@ impl Host {
             may_be_unproven: Box::new(|_| true),
             seed: Box::new(move || seed(&mut seeds)),
         };
-        let mut hub = Hub::new(settings, registrations, waiting, next_order);
+        let mut hub = Hub::new(settings, next_order);
+        registrations.into_iter().for_each(|saved| hub.restore(saved));
+        waiting.into_iter().for_each(|order| hub.restore_order(order));
         for (line, (device, way, port)) in &self.ways {
             if let Way::Session(_) = way {
                 let id = format!("device-{device}").parse().expect("made to be an ID");
-                let who = Who::Device(id, Security::Psk);
-                hub.handle_connected(LineId { socket: 0, session: *line }, who, address(*device, *port));
+                hub.restore_line(LineId { socket: 0, session: *line }, &id, address(*device, *port));
             }
         }
         // What an earlier process had under way goes on.

@@ -47,8 +47,8 @@ impl Hub {
         size: Option<u64>,
         purpose: Purpose,
     ) -> bool {
+        let Some(id) = self.line_to(device) else { return false };
         let Some(registered) = self.devices.get_mut(device) else { return false };
-        let Some(id) = registered.line else { return false };
         let Some(line) = self.lines.get_mut(&id) else { return false };
         let asked = match size {
             Some(size) => line.peer.push(now, request, size),
@@ -63,18 +63,14 @@ impl Hub {
 
     /// A request for a part of a device's tree.
     pub(super) fn request_for(&self, device: &DeviceId, method: Method, path: &Path) -> Request {
-        let root = self
-            .devices
-            .get(device)
-            .and_then(|registered| registered.registration.objects.root())
-            .unwrap_or("");
-        Request::new(method, &format!("{root}{path}"))
+        let objects = self.devices.get(device).map(|registered| registered.objects()).unwrap_or_default();
+        Request::new(method, &format!("{}{path}", objects.root().unwrap_or_default()))
     }
 
     /// Begins to read what a device is.
     pub(super) fn describe(&mut self, now: Moment, device: &DeviceId) {
         let Some(registered) = self.devices.get_mut(device) else { return };
-        let objects = &registered.registration.objects;
+        let objects = registered.objects();
         let listed = DESCRIBING.into_iter().filter(|object| objects.has(*object));
         registered.active().to_describe = listed.map(|object| Path::instance(object, 0)).collect();
         self.describe_on(now, device);
@@ -100,7 +96,7 @@ impl Hub {
 
     pub(super) fn tell_description(&mut self, device: &DeviceId) {
         let Some(registered) = self.devices.get(device) else { return };
-        let (tree, alias) = (registered.tree(), registered.alias.clone());
+        let (tree, alias) = (registered.tree(), registered.alias.as_deref().cloned());
         self.actions.push_back(Action::Describe(device.clone(), tree, alias));
     }
 

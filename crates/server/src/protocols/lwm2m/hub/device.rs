@@ -4,6 +4,7 @@ use super::super::books::{Change, SavedRegistration};
 use super::super::describe::Alias;
 use super::super::desk::{Order, Standing};
 use super::super::firmware::{Said, Work};
+use super::packed::Packed;
 use super::timers::Key;
 use super::{AWAKE_WINDOW, Action, Hub, LineId, Security, asks};
 use serde::{Deserialize, Serialize};
@@ -15,7 +16,8 @@ use updraft_core::time::Timestamp;
 use updraft_lwm2m::coap::RequestId;
 use updraft_lwm2m::content::{self, ContentFormat};
 use updraft_lwm2m::firmware::Driver;
-use updraft_lwm2m::registration::{QueueMode, Registration};
+use updraft_lwm2m::link::Objects;
+use updraft_lwm2m::registration::{Lifetime, QueueMode, Registration, Update as Renewal};
 use updraft_lwm2m::{Entry, Moment, Path};
 
 /// A registration, as it is kept.
@@ -47,7 +49,10 @@ struct Record {
 /// A registered device.
 #[derive(Debug)]
 pub(super) struct Registered {
-    pub(super) registration: Registration,
+    /// What it said of itself, and what is known of its tree.
+    pub(super) told: Packed,
+    pub(super) lifetime: Lifetime,
+    pub(super) queue_mode: QueueMode,
     pub(super) location: [u8; 16],
     pub(super) security: Security,
     pub(super) address: SocketAddr,
@@ -55,9 +60,7 @@ pub(super) struct Registered {
     pub(super) line: Option<LineId>,
     pub(super) registered: Moment,
     pub(super) heard: Moment,
-    pub(super) alias: Option<Alias>,
-    /// What is known of its tree, as SenML CBOR: a tree of values takes ten times as much.
-    pub(super) known: Box<[u8]>,
+    pub(super) alias: Option<Box<Alias>>,
     /// Whether the fleet knows what it is since it registered.
     pub(super) is_described: bool,
     /// What is under way; nothing, for most devices at most times.
@@ -96,8 +99,6 @@ pub(super) struct Update {
     pub(super) saying: bool,
     /// When the first of them is to be said again, since the fleet could not take it.
     pub(super) again_at: Option<Moment>,
-    /// Bytes that have left for the device.
-    pub(super) served: u64,
     /// When the fleet was last told of it, by a word or by a sign of life.
     pub(super) told: Moment,
     /// The last step that the fleet was told of.
@@ -123,18 +124,58 @@ impl Registered {
 
     /// Whether it sleeps between its words.
     pub(super) fn sleeps(&self) -> bool {
-        self.registration.queue_mode == QueueMode::On
+        self.queue_mode == QueueMode::On
     }
 
     /// When its registration ends.
     pub(super) fn expires(&self) -> Option<Moment> {
-        let lifetime = Duration::from_secs(self.registration.lifetime.seconds().into());
+        let lifetime = Duration::from_secs(self.lifetime.seconds().into());
         (!lifetime.is_zero()).then(|| self.heard.plus(lifetime))
+    }
+
+    /// A device that has just registered; `None`: what it says is too long to be kept.
+    pub(super) fn new(
+        registration: &Registration,
+        location: [u8; 16],
+        security: Security,
+        address: SocketAddr,
+        now: Moment,
+    ) -> Option<Self> {
+        Some(Self {
+            told: Packed::new(registration)?,
+            lifetime: registration.lifetime,
+            queue_mode: registration.queue_mode,
+            location,
+            security,
+            address,
+            line: None,
+            registered: now,
+            heard: now,
+            alias: None,
+            is_described: false,
+            active: None,
+        })
+    }
+
+    /// What it has.
+    pub(super) fn objects(&self) -> Objects {
+        self.told.registration().objects
+    }
+
+    /// Takes over what an update of its registration says; whether it has other objects now. `None`: that is too long to be
+    /// kept, and the registration is as it was.
+    pub(super) fn apply(&mut self, update: Renewal) -> Option<bool> {
+        let mut registration = self.told.registration();
+        let has_others = update.objects.as_ref().is_some_and(|new| *new != registration.objects);
+        registration.apply(update);
+        self.told = Packed::new(&registration)?.with_known(self.told.known());
+        (self.lifetime, self.queue_mode) = (registration.lifetime, registration.queue_mode);
+        Some(has_others)
     }
 
     /// What is known of its tree.
     pub(super) fn tree(&self) -> Vec<Entry> {
-        content::decode(ContentFormat::SENML_CBOR, &Path::ROOT, &self.known).unwrap_or_default()
+        content::decode(ContentFormat::SENML_CBOR, &Path::ROOT, self.told.known()).unwrap_or_default()
     }
 
     /// Takes in what was read below `path`, in place of what was known there.
@@ -149,7 +190,7 @@ impl Registered {
         let tree: Vec<_> = tree.into_values().collect();
         // What cannot be written was never read: formats hold the same values.
         if let Ok(known) = content::encode(ContentFormat::SENML_CBOR, &Path::ROOT, &tree) {
-            self.known = known.into();
+            self.told = self.told.with_known(&known);
         }
     }
 
@@ -172,33 +213,35 @@ impl Registered {
     }
 
     pub(super) fn standing(&self, now: Moment) -> Standing {
+        let registration = self.told.registration();
         Standing {
-            endpoint: self.registration.endpoint.to_string(),
+            endpoint: registration.endpoint.to_string(),
             address: self.address.to_string(),
             security: self.security.as_str().to_owned(),
-            version: self.registration.version.as_str().to_owned(),
+            version: registration.version.as_str().to_owned(),
             lifetime_s: self.expires().map(|at| at.since(now).as_secs()),
             registered: timestamp(self.registered),
             heard: timestamp(self.heard),
             is_queue_mode: self.sleeps(),
             is_awake: self.is_awake(now),
-            objects: self.registration.objects.paths().to_vec(),
+            objects: registration.objects.paths().to_vec(),
             known: self.tree(),
             waiting: self.active.as_ref().map_or(0, |active| active.orders.len()),
         }
     }
 
     fn record(&self) -> Record {
+        let registration = self.told.registration();
         Record {
             location: hex::encode(self.location),
             security: self.security.as_str().to_owned(),
             address: self.address,
-            queries: self.registration.queries(),
-            objects: self.registration.objects.write(),
+            queries: registration.queries(),
+            objects: registration.objects.write(),
             registered: self.registered.0,
             heard: self.heard.0,
-            alias: self.alias.clone(),
-            known: hex::encode(&self.known),
+            alias: self.alias.as_deref().cloned(),
+            known: hex::encode(self.told.known()),
             is_described: self.is_described,
         }
     }
@@ -208,18 +251,16 @@ impl Registered {
             .into_iter()
             .find(|security| security.as_str() == record.security)?;
         let queries: Vec<_> = record.queries.iter().map(String::as_str).collect();
+        let registration = Registration::parse(&queries, None, record.objects.as_bytes()).ok()?;
+        let location = hex::decode(&record.location).ok()?.try_into().ok()?;
+        let registered = Moment(record.registered);
+        let new = Self::new(&registration, location, security, record.address, registered)?;
         Some(Self {
-            registration: Registration::parse(&queries, None, record.objects.as_bytes()).ok()?,
-            location: hex::decode(&record.location).ok()?.try_into().ok()?,
-            security,
-            address: record.address,
-            line: None,
-            registered: Moment(record.registered),
+            told: new.told.with_known(&hex::decode(&record.known).ok()?),
             heard: Moment(record.heard),
-            alias: record.alias.clone(),
-            known: hex::decode(&record.known).ok()?.into(),
+            alias: record.alias.clone().map(Box::new),
             is_described: record.is_described,
-            active: None,
+            ..new
         })
     }
 }
@@ -230,14 +271,15 @@ pub(super) fn timestamp(moment: Moment) -> Timestamp {
 }
 
 impl Hub {
-    /// Takes in a registration that an earlier process kept. Where its device is reached, its next word says.
-    pub(super) fn restore(&mut self, saved: SavedRegistration) {
+    /// Takes in a registration that an earlier process kept. Where its device is reached, its next word says. One that cannot
+    /// be read is left out, and its device registers anew.
+    pub fn restore(&mut self, saved: SavedRegistration) {
         let read = serde_json::from_str(&saved.record).ok().and_then(|record| Registered::read(&record));
         let Some(registered) = read else {
             tracing::warn!(device = %saved.device, "a kept registration cannot be read; the device will register anew");
             return;
         };
-        self.timers.set(Key::Expiry(saved.device.clone()), registered.expires());
+        self.await_expiries(Moment(0));
         self.locations.insert(registered.location, saved.device.clone());
         self.devices.insert(saved.device, Box::new(registered));
     }

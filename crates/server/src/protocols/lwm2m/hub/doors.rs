@@ -58,7 +58,7 @@ impl Hub {
         match content::decode(format, &Path::ROOT, &request.payload) {
             Ok(entries) => {
                 self.respond(now, id, exchange, Response::new(Code::CHANGED));
-                self.flush(id);
+                self.flush(now, id);
                 self.learn_sent(&device, entries);
                 self.wake(now, &device);
             }
@@ -99,7 +99,7 @@ impl Hub {
             Err((code, words)) => return self.refuse(now, id, exchange, code, words),
         };
         self.respond(now, id, exchange, Response::new(Code::CHANGED));
-        self.flush(id);
+        self.flush(now, id);
         let bootstrapping = Bootstrapping { device: device.clone(), format, sequence: None, asked: None };
         if let Some(line) = self.lines.get_mut(&id) {
             line.bootstrap = Some(Box::new(bootstrapping));
@@ -108,7 +108,8 @@ impl Hub {
         self.actions.push_back(Action::MakeAccount(device));
     }
 
-    pub(super) fn begin_bootstrap(&mut self, now: Moment, device: &DeviceId, account: Option<ServerAccount>) {
+    /// An account was made for a device that is bootstrapped; `None`: it could not be.
+    pub fn handle_account(&mut self, now: Moment, device: &DeviceId, account: Option<ServerAccount>) {
         let Some(id) = self.bootstraps.remove(device) else { return };
         let Some(line) = self.lines.get_mut(&id) else { return };
         match (account, line.bootstrap.as_mut()) {
@@ -141,7 +142,7 @@ impl Hub {
             Ok(asked) => bootstrap.asked = Some(asked),
             Err(_) => line.bootstrap = None,
         }
-        self.flush(id);
+        self.flush(now, id);
     }
 
     /// Takes an answer that belongs to a bootstrap; gives back one that does not.

@@ -1,7 +1,7 @@
 //! Images on their way: pushed block by block, or fetched from the links that devices were given (RFC 7959 §2.4).
 
-use super::images::{Found, Piece};
-use super::{Action, File, Hub, LineId, Who};
+use super::images::Piece;
+use super::{Action, File, Hub, LineId, Security, Who};
 use crate::artifacts::Digest;
 use std::collections::HashMap;
 use std::time::Duration;
@@ -24,7 +24,7 @@ const UNVERIFIED_BLOCK: BlockSize = match BlockSize::from_exponent(4) {
 };
 
 /// Who waits for bytes of an image.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(super) enum Waiter {
     /// A push.
     Push { line: LineId, request: RequestId, image: Digest, size: u64, offset: u64, length: usize },
@@ -97,7 +97,7 @@ impl Hub {
                 self.refuse(now, line, exchange, code, "the link does not lead to an image");
             }
         }
-        self.flush(line);
+        self.flush(now, line);
     }
 
     fn serve_block(
@@ -121,9 +121,12 @@ impl Hub {
     /// Whether a peer is known to hear at its address: it has proven who it is, or the device of the link has answered from
     /// there.
     fn hears(&mut self, id: LineId, file: &File) -> bool {
-        let of_device = self.devices.get(&file.device).and_then(|known| known.line);
-        let answered = of_device.and_then(|own| self.lines.get(&own)).filter(|own| own.is_verified);
-        let from = answered.map(|own| own.address.ip());
+        let device = self.devices.get(&file.device);
+        let answered = device.filter(|known| {
+            let line = known.line.and_then(|own| self.lines.get(&own));
+            known.security != Security::None || line.is_some_and(|own| own.is_verified)
+        });
+        let from = answered.map(|known| known.address.ip());
         let Some(line) = self.lines.get_mut(&id) else { return false };
         line.is_verified |= line.who != Who::Unproven || from == Some(line.address.ip());
         if line.is_verified {
@@ -138,12 +141,12 @@ impl Hub {
             Waiter::Push { image, size, offset, length, .. } => (*image, *size, *offset, *length),
             Waiter::Block { file, slice, .. } => (file.image, file.size, slice.offset, slice.length),
         };
-        // Dropped if it is not to wait: then it is here, and made again below.
-        let again = waiter.clone();
-        match self.images.get(&image, offset, length, waiter) {
-            Found::Underway => {}
-            Found::Missing => self.actions.push_back(Action::Read(Piece::at(image, offset), size)),
-            Found::Bytes(bytes) => self.give(now, again, bytes),
+        if let Some(bytes) = self.images.get(&image, offset, length) {
+            return self.give(now, waiter, bytes);
+        }
+        let piece = Piece::at(image, offset);
+        if self.images.wait(&piece, waiter) {
+            self.actions.push_back(Action::Read(piece, size));
         }
     }
 
@@ -162,7 +165,7 @@ impl Hub {
                 let until = slice.offset + slice.length as u64;
                 let response = slice.response(ContentFormat::OPAQUE.0, etag, bytes);
                 self.respond(now, line, exchange, response);
-                self.flush(line);
+                self.flush(now, line);
                 self.served(now, &file.device, until);
             }
         }

@@ -46,38 +46,30 @@ pub(super) struct Images<W> {
     waiting: HashMap<Piece, Vec<W>>,
 }
 
-/// Whether bytes are there.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Found {
-    /// They are.
-    Bytes(Vec<u8>),
-    /// They are being read, for somebody else.
-    Underway,
-    /// They must be read.
-    Missing,
-}
-
 impl<W> Images<W> {
     pub(super) fn new() -> Self {
         Self { kept: HashMap::new(), by_use: BTreeMap::new(), uses: 0, waiting: HashMap::new() }
     }
 
-    /// The bytes of an image from `offset`; if they are not here, `waiter` gets its turn when they are. Blocks never cross
-    /// the edge of a piece: both are powers of two, aligned.
-    pub(super) fn get(&mut self, image: &Digest, offset: u64, length: usize, waiter: W) -> Found {
+    /// The bytes of an image from `offset`, if they are here. Blocks never cross the edge of a piece: both are powers of two,
+    /// aligned.
+    pub(super) fn get(&mut self, image: &Digest, offset: u64, length: usize) -> Option<Vec<u8>> {
         let piece = Piece::at(*image, offset);
-        if let Some((bytes, used)) = self.kept.get_mut(&piece) {
-            self.by_use.remove(used);
-            self.uses += 1;
-            *used = self.uses;
-            let from = usize::try_from(offset - piece.offset()).unwrap_or(usize::MAX);
-            let found = bytes.get(from..from.saturating_add(length)).unwrap_or_default().to_vec();
-            self.by_use.insert(self.uses, piece);
-            return Found::Bytes(found);
-        }
-        let waiters = self.waiting.entry(piece).or_default();
+        let (bytes, used) = self.kept.get_mut(&piece)?;
+        self.by_use.remove(used);
+        self.uses += 1;
+        *used = self.uses;
+        let from = usize::try_from(offset - piece.offset()).unwrap_or(usize::MAX);
+        let found = bytes.get(from..from.saturating_add(length)).unwrap_or_default().to_vec();
+        self.by_use.insert(self.uses, piece);
+        Some(found)
+    }
+
+    /// Has somebody wait for a piece; whether it is the first, for whom it must be read.
+    pub(super) fn wait(&mut self, piece: &Piece, waiter: W) -> bool {
+        let waiters = self.waiting.entry(piece.clone()).or_default();
         waiters.push(waiter);
-        if waiters.len() == 1 { Found::Missing } else { Found::Underway }
+        waiters.len() == 1
     }
 
     /// A piece was read, or could not be: who has waited for it.
@@ -109,33 +101,35 @@ mod tests {
     #[test]
     fn a_piece_is_read_once_for_all_who_wait_for_it() {
         let mut images = Images::new();
-        assert_eq!(images.get(&image(1), 70_000, 4, "a"), Found::Missing);
-        assert_eq!(images.get(&image(1), 65_536, 4, "b"), Found::Underway);
-        assert_eq!(images.get(&image(2), 70_000, 4, "c"), Found::Missing);
         let piece = Piece::at(image(1), 70_000);
+        assert_eq!(images.get(&image(1), 70_000, 4), None);
+        assert!(images.wait(&piece, "a"));
+        assert!(!images.wait(&Piece::at(image(1), 65_536), "b"));
+        assert!(images.wait(&Piece::at(image(2), 70_000), "c"));
         assert_eq!((piece.offset(), piece.length(70_010)), (65_536, 4_474));
         let bytes: Vec<u8> = (0..4_474_u32).map(|n| n as u8).collect();
         assert_eq!(images.put(piece, Some(bytes.clone().into())), ["a", "b"]);
-        assert_eq!(images.get(&image(1), 70_000, 4, "d"), Found::Bytes(bytes[4_464..4_468].to_vec()));
+        assert_eq!(images.get(&image(1), 70_000, 4), Some(bytes[4_464..4_468].to_vec()));
     }
 
     #[test]
     fn memory_does_not_grow_with_images_and_what_is_used_stays() {
-        let mut images = Images::new();
+        let mut images = Images::<()>::new();
         for n in 0..u64::try_from(3 * PIECES_MAX).unwrap() {
-            images.get(&image(7), 0, 1, ());
+            images.get(&image(7), 0, 1);
             images.put(Piece::at(image(7), 0), Some(vec![7].into()));
             images.put(Piece { image: image(1), index: n }, Some(vec![1].into()));
             assert!(images.kept.len() <= PIECES_MAX && images.by_use.len() == images.kept.len());
         }
-        assert_eq!(images.get(&image(7), 0, 1, ()), Found::Bytes(vec![7]));
+        assert_eq!(images.get(&image(7), 0, 1), Some(vec![7]));
     }
 
     #[test]
     fn who_waits_for_a_piece_that_cannot_be_read_is_told() {
         let mut images = Images::new();
-        images.get(&image(1), 0, 1, "a");
-        assert_eq!(images.put(Piece::at(image(1), 0), None), ["a"]);
-        assert_eq!(images.get(&image(1), 0, 1, "a"), Found::Missing, "the next try reads anew");
+        let piece = Piece::at(image(1), 0);
+        images.wait(&piece, "a");
+        assert_eq!(images.put(piece.clone(), None), ["a"]);
+        assert!(images.wait(&piece, "a"), "the next try reads anew");
     }
 }

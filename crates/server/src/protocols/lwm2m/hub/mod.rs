@@ -11,28 +11,29 @@ mod device;
 mod doors;
 mod files;
 mod images;
+mod lines;
 mod orders;
+mod packed;
 mod register;
 mod timers;
 mod update;
 
-use super::books::{Change, SavedRegistration};
+use super::books::Change;
 use super::config::DeliveryConfig;
 use super::describe::Alias;
-use super::desk::{DeskError, Order, Standing, Taken};
+use super::desk::{DeskError, Standing, Taken};
 use super::firmware::{Said, Work};
 use crate::artifacts::Digest;
 use bytes::Bytes;
 use device::{Registered, Step};
 use images::Images;
+use lines::Line;
 use std::collections::{BTreeSet, HashMap, VecDeque};
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use timers::{Key, Timers};
 use updraft_core::id::DeviceId;
-use updraft_lwm2m::bootstrap::ServerAccount;
-use updraft_lwm2m::coap::{self, Code, Event, Peer};
+use updraft_lwm2m::coap::{self, Code, Event};
 use updraft_lwm2m::firmware::{Limits, Scheme};
 use updraft_lwm2m::{Entry, Moment};
 
@@ -160,19 +161,6 @@ pub struct Settings {
     pub seed: Box<dyn FnMut() -> [u8; 32] + Send>,
 }
 
-/// The message layer of one line, and whose it is.
-struct Line {
-    peer: Peer,
-    who: Who,
-    address: SocketAddr,
-    /// Whether it is known to hear at its address.
-    is_verified: bool,
-    /// The device that is registered by this line.
-    device: Option<DeviceId>,
-    /// A bootstrap that is under way on it.
-    bootstrap: Option<Box<doors::Bootstrapping>>,
-}
-
 /// See the module.
 pub struct Hub {
     settings: Settings,
@@ -193,17 +181,12 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub, with the registrations an earlier process kept and the orders that wait. Registrations that cannot be read are
-    /// left out, and their devices register anew.
+    /// A hub that knows no device. `next_order` is the number of the next order. What an earlier process kept is then told by
+    /// [`Hub::restore`], [`Hub::restore_order`] and [`Hub::restore_line`], in this order.
     #[must_use]
-    pub fn new(
-        settings: Settings,
-        saved: Vec<SavedRegistration>,
-        waiting: Vec<Order>,
-        next_order: u64,
-    ) -> Self {
+    pub fn new(settings: Settings, next_order: u64) -> Self {
         let coap = Arc::new(settings.coap.clone());
-        let mut hub = Self {
+        Self {
             settings,
             coap,
             lines: HashMap::new(),
@@ -218,14 +201,7 @@ impl Hub {
             orders: orders::Tickets::new(next_order),
             bootstraps: HashMap::new(),
             actions: VecDeque::new(),
-        };
-        for one in saved {
-            hub.restore(one);
         }
-        for order in waiting {
-            hub.restore_order(order);
-        }
-        hub
     }
 
     /// What is to be done next; call it until it is `None`, after every other call.
@@ -245,74 +221,10 @@ impl Hub {
         self.devices.len()
     }
 
-    /// Whether a line has begun, and not ended.
-    #[must_use]
-    pub fn has_line(&self, line: LineId) -> bool {
-        self.lines.contains_key(&line)
-    }
-
-    /// A line has begun. A device that is registered, and reached by no other, is reached by it.
-    pub fn handle_connected(&mut self, id: LineId, who: Who, address: SocketAddr) {
-        let mut peer = Peer::new((self.settings.seed)(), self.coap.clone());
-        if who == Who::Unproven {
-            peer.limit_until_verified();
-        }
-        let is_verified = who != Who::Unproven;
-        let mut line = Line { peer, who, address, is_verified, device: None, bootstrap: None };
-        if let Who::Device(device, _) = &line.who
-            && let Some(registered) = self.devices.get_mut(device)
-            && registered.line.is_none()
-            && registered.security != Security::None
-        {
-            (registered.line, registered.address) = (Some(id), address);
-            line.device = Some(device.clone());
-        }
-        self.lines.insert(id, Box::new(line));
-    }
-
-    /// A line has ended. Its device stays registered, and is not reachable until it comes by another.
-    pub fn handle_closed(&mut self, now: Moment, id: LineId) {
-        self.timers.set(Key::Line(id), None);
-        let Some(line) = self.lines.remove(&id) else { return };
-        let Some(device) = line.device else { return };
-        if let Some(registered) = self.devices.get_mut(&device).filter(|known| known.line == Some(id)) {
-            registered.line = None;
-            self.lost(now, &device);
-        }
-    }
-
-    /// A line's peer speaks from another address.
-    pub fn handle_moved(&mut self, id: LineId, address: SocketAddr) {
-        let Some(line) = self.lines.get_mut(&id) else { return };
-        line.address = address;
-        let device = line.device.clone();
-        if let Some(registered) = device.and_then(|device| self.devices.get_mut(&device)) {
-            registered.address = address;
-        }
-    }
-
-    /// A credential of a device was revoked: whoever speaks by a line that rests on one proves itself again.
-    pub fn handle_revoked(&mut self, now: Moment, device: &DeviceId) {
-        self.end_lines(now, |who| matches!(who, Who::Device(proven, _) if proven == device));
-    }
-
-    /// So many credentials were revoked that it is not known whose: every line that rests on one ends.
-    pub fn handle_all_revoked(&mut self, now: Moment) {
-        self.end_lines(now, |who| *who != Who::Unproven);
-    }
-
-    fn end_lines(&mut self, now: Moment, is_meant: impl Fn(&Who) -> bool) {
-        let ended: Vec<_> =
-            self.lines.iter().filter(|(_, line)| is_meant(&line.who)).map(|(id, _)| *id).collect();
-        for id in ended {
-            self.actions.push_back(Action::Close(id));
-            self.handle_closed(now, id);
-        }
-    }
-
     /// A line's peer sent something.
     pub fn handle_datagram(&mut self, now: Moment, id: LineId, datagram: &[u8]) {
         let Some(line) = self.lines.get_mut(&id) else { return };
+        line.used = now;
         line.peer.handle_datagram(now, datagram);
         self.stay_awake(now, id);
         self.drive(now, id);
@@ -322,14 +234,9 @@ impl Hub {
     pub fn handle_timeout(&mut self, now: Moment) {
         while let Some(key) = self.timers.pop(now) {
             match key {
-                Key::Line(id) => {
-                    if let Some(line) = self.lines.get_mut(&id) {
-                        line.peer.handle_timeout(now);
-                        self.drive(now, id);
-                    }
-                }
+                Key::Line(id) => self.pass_line_time(now, id),
                 Key::Driver(device) => self.step(now, &device, Step::Timeout),
-                Key::Expiry(device) => self.expire(now, &device),
+                Key::Expiries => self.expire(now),
                 Key::Awake(device) => self.fall_asleep(now, &device),
                 Key::Orders(device) => self.expire_orders(now, &device),
             }
@@ -386,16 +293,6 @@ impl Hub {
         }
     }
 
-    /// An account was made for a device that is bootstrapped; `None`: it could not be.
-    pub fn handle_account(&mut self, now: Moment, device: &DeviceId, account: Option<ServerAccount>) {
-        self.begin_bootstrap(now, device, account);
-    }
-
-    /// An operator asks something of a device. `ticket` names the answer.
-    pub fn handle_order(&mut self, now: Moment, ticket: u64, order: Order) {
-        self.take_order(now, ticket, order);
-    }
-
     /// How a device stands; `None`: it is not registered.
     #[must_use]
     pub fn standing(&self, now: Moment, device: &DeviceId) -> Option<Standing> {
@@ -407,15 +304,16 @@ impl Hub {
         while let Some(event) = self.lines.get_mut(&id).and_then(|line| line.peer.poll_event()) {
             self.take_event(now, id, event);
         }
-        self.flush(id);
+        self.flush(now, id);
     }
 
-    fn flush(&mut self, id: LineId) {
+    fn flush(&mut self, now: Moment, id: LineId) {
         let Some(line) = self.lines.get_mut(&id) else { return };
         while let Some(datagram) = line.peer.poll_transmit() {
+            line.used = now;
             self.actions.push_back(Action::Send(id, datagram));
         }
-        let due = line.peer.poll_timeout();
+        let due = line.peer.poll_timeout().or_else(|| line.ends());
         self.timers.set(Key::Line(id), due);
     }
 

@@ -31,7 +31,7 @@ impl Tickets {
 
 impl Hub {
     /// Takes in an order that an earlier process kept.
-    pub(super) fn restore_order(&mut self, order: Order) {
+    pub fn restore_order(&mut self, order: Order) {
         self.orders.next = self.orders.next.max(order.number + 1);
         self.orders.kept.insert(order.number);
         match self.devices.get_mut(&order.device) {
@@ -44,8 +44,8 @@ impl Hub {
         }
     }
 
-    /// Takes an order: asks the device, or has it wait.
-    pub(super) fn take_order(&mut self, now: Moment, ticket: u64, mut order: Order) {
+    /// An operator asks something of a device, now or when it is awake. `ticket` names the answer.
+    pub fn handle_order(&mut self, now: Moment, ticket: u64, mut order: Order) {
         let device = order.device.clone();
         let refuse = |hub: &mut Self, error| hub.actions.push_back(Action::Told(ticket, Err(error)));
         let Some(registered) = self.devices.get_mut(&device) else {

@@ -4,16 +4,22 @@ use super::super::books::Change;
 use super::device::{Registered, Step};
 use super::timers::Key;
 use super::{AWAKE_WINDOW, Action, Hub, LineId, Security, Who};
+use std::collections::BTreeSet;
+use std::time::Duration;
 use updraft_core::id::DeviceId;
 use updraft_lwm2m::Moment;
 use updraft_lwm2m::coap::{Code, Exchange, Request, Response};
-use updraft_lwm2m::registration::{Registration, Update};
+use updraft_lwm2m::registration::{LIFETIME_S_MIN, Registration, Update};
 
 /// How long a device that finds the server full is asked to stay away, in seconds.
 const FULL_RETRY_S: u32 = 120;
+/// What a device hears whose registration is at the edge of what is taken.
+const TOO_LONG: &str = "too long: say less in queries, or list fewer objects";
 /// Longest a registration's last word may lag in the books: what is kept of a device that only says "still here" is written
 /// this often, so that a restart does not take it for expired.
 const HEARD_LAG_MS: u64 = 600_000;
+/// How often it is looked which registrations have ended: as often as the shortest of them may.
+const EXPIRIES_INTERVAL: Duration = Duration::from_secs(LIFETIME_S_MIN as u64);
 
 impl Hub {
     /// `POST /rd`.
@@ -40,25 +46,16 @@ impl Hub {
             let full = Response::new(Code::SERVICE_UNAVAILABLE).with_max_age(FULL_RETRY_S);
             return self.respond(now, id, exchange, full);
         }
-        let location = self.place(&device, id);
-        let before = self.devices.remove(&device);
-        let mut registered = Registered {
-            registration,
-            location,
-            security,
-            address,
-            line: Some(id),
-            registered: now,
-            heard: now,
-            alias: None,
-            known: Box::default(),
-            is_described: false,
-            active: None,
+        let location = self.draw_location();
+        let Some(mut registered) = Registered::new(&registration, location, security, address, now) else {
+            return self.refuse(now, id, exchange, Code::BAD_REQUEST, TOO_LONG);
         };
-        if let Some(before) = before {
+        self.leave_place(&device, id);
+        registered.line = Some(id);
+        if let Some(before) = self.devices.remove(&device) {
             registered.take_over(*before);
         }
-        self.timers.set(Key::Expiry(device.clone()), registered.expires());
+        self.await_expiries(now);
         self.locations.insert(location, device.clone());
         self.devices.insert(device.clone(), Box::new(registered));
         if let Some(line) = self.lines.get_mut(&id) {
@@ -68,7 +65,7 @@ impl Hub {
         let created = Response::new(Code::CREATED).with_location(&format!("rd/{}", hex::encode(location)));
         self.respond(now, id, exchange, created);
         // Nothing may be asked before the answer is on its way (Core §6.4).
-        self.flush(id);
+        self.flush(now, id);
         self.keep(&device);
         self.describe(now, &device);
         self.step(now, &device, Step::Registered);
@@ -96,8 +93,14 @@ impl Hub {
         }
     }
 
-    /// A location for a device, that nobody can guess; what it had before leads nowhere.
-    fn place(&mut self, device: &DeviceId, id: LineId) -> [u8; 16] {
+    /// A location that nobody can guess.
+    fn draw_location(&mut self) -> [u8; 16] {
+        let seed = (self.settings.seed)();
+        *seed.first_chunk().expect("32 bytes hold 16")
+    }
+
+    /// The location that a device had leads nowhere, and another line than this to it.
+    fn leave_place(&mut self, device: &DeviceId, id: LineId) {
         if let Some(before) = self.devices.get(device) {
             self.locations.remove(&before.location);
             if let Some(line) = before.line.filter(|line| *line != id)
@@ -106,8 +109,6 @@ impl Hub {
                 line.device = None;
             }
         }
-        let seed = (self.settings.seed)();
-        *seed.first_chunk().expect("32 bytes hold 16")
     }
 
     /// The device at a location, if a line may speak for it.
@@ -144,20 +145,21 @@ impl Hub {
         };
         self.bind(now, id, &device);
         let Some(registered) = self.devices.get_mut(&device) else { return };
-        let other = update.objects.as_ref().is_some_and(|new| *new != registered.registration.objects)
-            || !registered.is_described;
         let changes = update != Update::default();
+        let has_others = if changes { registered.apply(update) } else { Some(false) };
+        let Some(has_others) = has_others else {
+            return self.refuse(now, id, exchange, Code::BAD_REQUEST, TOO_LONG);
+        };
+        let is_read_anew = has_others || !registered.is_described;
         let lags = now.0.saturating_sub(registered.heard.0) >= HEARD_LAG_MS;
-        registered.registration.apply(update);
         registered.heard = now;
-        self.timers.set(Key::Expiry(device.clone()), registered.expires());
         self.respond(now, id, exchange, Response::new(Code::CHANGED));
-        self.flush(id);
+        self.flush(now, id);
         self.actions.push_back(Action::Heard(device.clone()));
         if changes || lags {
             self.keep(&device);
         }
-        if other {
+        if is_read_anew {
             self.describe(now, &device);
         }
         self.stay_awake(now, id);
@@ -192,20 +194,34 @@ impl Hub {
         self.forget(&device, "the device has de-registered");
     }
 
-    /// A registration was not renewed in time (Core §6.2).
-    pub(super) fn expire(&mut self, now: Moment, device: &DeviceId) {
-        let due = self.devices.get(device).and_then(|registered| registered.expires());
-        match due {
-            Some(due) if due <= now => self.forget(device, "the device's registration has ended"),
-            // It was heard otherwise meanwhile.
-            due => self.timers.set(Key::Expiry(device.clone()), due),
+    /// Looks which registrations were not renewed in time (Core §6.2). A timer for each would take more memory than looking
+    /// takes time.
+    pub(super) fn expire(&mut self, now: Moment) {
+        let is_over = |known: &Registered| known.expires().is_some_and(|end| end <= now);
+        let ended: BTreeSet<_> = self
+            .devices
+            .iter()
+            .filter(|(_, known)| is_over(known))
+            .map(|(device, _)| device.clone())
+            .collect();
+        for device in ended {
+            self.forget(&device, "the device's registration has ended");
+        }
+        let again = (!self.devices.is_empty()).then(|| now.plus(EXPIRIES_INTERVAL));
+        self.timers.set(Key::Expiries, again);
+    }
+
+    /// There is a registration that may end.
+    pub(super) fn await_expiries(&mut self, now: Moment) {
+        if self.timers.at(&Key::Expiries).is_none() {
+            self.timers.set(Key::Expiries, Some(now.plus(EXPIRIES_INTERVAL)));
         }
     }
 
     fn forget(&mut self, device: &DeviceId, why: &str) {
         let Some(registered) = self.devices.remove(device) else { return };
         self.locations.remove(&registered.location);
-        for key in [Key::Driver, Key::Expiry, Key::Awake, Key::Orders] {
+        for key in [Key::Driver, Key::Awake, Key::Orders] {
             self.timers.set(key(device.clone()), None);
         }
         if let Some(line) = registered.line.and_then(|line| self.lines.get_mut(&line)) {
@@ -249,7 +265,7 @@ impl Registered {
     /// asked, and what it is observed for, is gone (Core §6.2.1).
     fn take_over(&mut self, before: Self) {
         self.alias = before.alias;
-        self.known = before.known;
+        self.told = self.told.with_known(before.told.known());
         self.active = before.active;
         if let Some(active) = &mut self.active {
             active.asked.clear();

@@ -12,8 +12,8 @@ pub(super) enum Key {
     Line(LineId),
     /// The driver of a device's update.
     Driver(DeviceId),
-    /// The end of a registration.
-    Expiry(DeviceId),
+    /// The look at which registrations have ended.
+    Expiries,
     /// The end of what a device that sleeps is awake for.
     Awake(DeviceId),
     /// The oldest order that waits for a device.
@@ -54,6 +54,11 @@ impl Timers {
         let (_, key) = self.due.pop_first()?;
         self.at.remove(&key);
         Some(key)
+    }
+
+    /// When something is due.
+    pub(super) fn at(&self, key: &Key) -> Option<Moment> {
+        self.at.get(key).copied()
     }
 
     /// When the next is due.

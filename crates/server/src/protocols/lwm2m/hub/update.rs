@@ -59,7 +59,6 @@ impl Hub {
             waits_since: None,
             words: VecDeque::new(),
             saying: false,
-            served: 0,
             told: now,
             last: None,
             again_at: None,
@@ -155,7 +154,7 @@ impl Hub {
         let Some(update) = registered.active.as_ref().and_then(|active| active.update.as_ref()) else {
             return;
         };
-        registered.alias = Some(Alias { said, means: update.work.version.clone() });
+        registered.alias = Some(Box::new(Alias { said, means: update.work.version.clone() }));
         self.keep(device);
     }
 
@@ -166,7 +165,7 @@ impl Hub {
         let has_link = self
             .devices
             .get(device)
-            .is_some_and(|registered| registered.is_awake(now) && registered.registration.objects.has(4));
+            .is_some_and(|registered| registered.is_awake(now) && registered.objects().has(4));
         let takes_push = snapshot.delivery_or_default() != updraft_lwm2m::firmware::DeliveryMethod::Pull;
         if depends && has_link && takes_push {
             let request = self.request_for(device, Method::Get, &LINK);
@@ -300,10 +299,7 @@ impl Hub {
 
     /// So much of an image has left for a device that fetches it.
     pub(super) fn served(&mut self, now: Moment, device: &DeviceId, until: u64) {
-        self.with_update(now, device, |update, now| {
-            update.served = update.served.max(until);
-            update.driver.handle_served(now, update.served);
-        });
+        self.with_update(now, device, |update, now| update.driver.handle_served(now, until));
         self.sign_of_life(now, device);
         self.pump(now, device);
     }
