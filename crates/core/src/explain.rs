@@ -176,4 +176,6 @@ pub struct OpenExecution {
     pub since: Timestamp,
     /// When silence will end it.
     pub deadline: Timestamp,
+    /// What was last said of it; empty: nothing.
+    pub detail: String,
 }

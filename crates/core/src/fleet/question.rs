@@ -130,5 +130,6 @@ fn open_execution(open: &Execution) -> OpenExecution {
         state: open.state,
         since: open.changed,
         deadline: open.deadline,
+        detail: open.detail.clone(),
     }
 }

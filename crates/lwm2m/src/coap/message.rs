@@ -92,6 +92,8 @@ impl Code {
     pub const REQUEST_ENTITY_TOO_LARGE: Self = Self::new(4, 13);
     /// 4.15 Unsupported Content-Format.
     pub const UNSUPPORTED_CONTENT_FORMAT: Self = Self::new(4, 15);
+    /// 4.29 Too Many Requests (RFC 8516).
+    pub const TOO_MANY_REQUESTS: Self = Self::new(4, 29);
     /// 5.00 Internal Server Error.
     pub const INTERNAL_SERVER_ERROR: Self = Self::new(5, 0);
     /// 5.01 Not Implemented.

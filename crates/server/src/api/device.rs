@@ -191,6 +191,7 @@ fn open(open: &OpenExecution) -> wire::OpenExecution {
         state: open.state.kind().to_string(),
         since: render::time(open.since),
         deadline: render::time(open.deadline),
+        detail: open.detail.clone(),
     }
 }
 

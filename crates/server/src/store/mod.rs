@@ -44,6 +44,9 @@ use updraft_core::store::StoreError;
 const FLEET_CACHE_KIB: u32 = 8 * 1024;
 /// Page cache of each other connection, in KiB: lists are short.
 const SIDE_CACHE_KIB: u32 = 4 * 1024;
+/// Page cache of the connection for LwM2M's books, in KiB: they are read from one end to the other once, at the start, and
+/// then written a row here and there.
+const BOOKS_CACHE_KIB: u32 = 256;
 /// How long a writer waits for another one. Writers here hold the database for milliseconds; a migration or a
 /// checkpoint on a slow disk takes seconds.
 const BUSY: Duration = Duration::from_secs(10);
@@ -223,7 +226,7 @@ impl Database {
     /// # Errors
     /// [`OpenError::Open`].
     pub fn lwm2m(&self) -> Result<Lwm2mBooks, OpenError> {
-        Ok(Lwm2mBooks::new(self.clone(), self.connection(SIDE_CACHE_KIB)?))
+        Ok(Lwm2mBooks::new(self.clone(), self.connection(BOOKS_CACHE_KIB)?))
     }
 
     /// The data folder; `None` in memory.

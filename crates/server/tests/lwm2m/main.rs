@@ -12,6 +12,7 @@ mod wire;
 mod access;
 mod bare;
 mod device;
+mod flood;
 mod hostile;
 mod orders;
 mod updates;

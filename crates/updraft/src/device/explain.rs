@@ -29,6 +29,9 @@ pub(super) fn print(explanation: &Explanation) -> Result<(), Error> {
             when::ago(&open.since),
             when::ago(&open.deadline)
         ))?;
+        if !open.detail.is_empty() {
+            output::line(&format!("  {}", printable(&open.detail)))?;
+        }
     }
     releases.iter().take(RELEASES_MAX).try_for_each(print_release)?;
     if releases.len() > RELEASES_MAX {

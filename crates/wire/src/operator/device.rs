@@ -126,6 +126,9 @@ pub struct OpenExecution {
     pub since: String,
     /// When silence ends it.
     pub deadline: String,
+    /// What was last said of it; absent: nothing.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub detail: String,
 }
 
 /// One release in the light of one device.

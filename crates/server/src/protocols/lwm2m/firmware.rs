@@ -117,6 +117,18 @@ pub fn said(work: &Work, event: &Event) -> Option<Said> {
     }
 }
 
+/// What is said to the fleet of a push that waits, and why it does.
+#[must_use]
+pub fn waits(work: &Work, why: &str) -> Said {
+    Said::Progress(Progress {
+        rollout: work.rollout.clone(),
+        attempt: work.attempt,
+        word: Word::Downloading,
+        percent: None,
+        detail: format!("the push waits for a better link: {why}"),
+    })
+}
+
 /// How a campaign ended, in the fleet's words.
 fn ended(work: &Work, outcome: &Outcome) -> Answer {
     match outcome {

@@ -97,11 +97,13 @@ impl Hub {
     pub(super) fn tell_description(&mut self, device: &DeviceId) {
         let Some(registered) = self.devices.get(device) else { return };
         let (tree, alias) = (registered.tree(), registered.alias.as_deref().cloned());
+        self.storm.describing += 1;
         self.actions.push_back(Action::Describe(device.clone(), tree, alias));
     }
 
     /// The fleet knows what a device is; `false`: it could not take it.
     pub fn handle_described(&mut self, device: &DeviceId, is_taken: bool) {
+        self.storm.describing = self.storm.describing.saturating_sub(1);
         let Some(registered) = self.devices.get_mut(device) else { return };
         registered.is_described = is_taken;
         registered.tidy();
@@ -274,7 +276,12 @@ impl Hub {
         request: RequestId,
         response: &Response,
     ) {
-        let Some(device) = self.lines.get(&line).and_then(|line| line.device.clone()) else { return };
+        let Some(line) = self.lines.get_mut(&line) else { return };
+        let Some(device) = line.device.clone() else { return };
+        if !line.unasked.admits_notified(now) {
+            // What it would have said, the driver asks for after a while.
+            return;
+        }
         let Some(registered) = self.devices.get_mut(&device) else { return };
         let Some(path) = registered.active().observed.get(&request).copied() else { return };
         if !response.code.is_success() {

@@ -50,10 +50,13 @@ impl Hub {
 
     /// `POST /dp`: what a device tells unasked (Core §6.4.7).
     fn take_sent(&mut self, now: Moment, id: LineId, exchange: Exchange, request: &Request) {
-        let device = self.lines.get(&id).and_then(|line| line.device.clone());
-        let Some(device) = device else {
+        let Some(line) = self.lines.get_mut(&id) else { return };
+        let Some(device) = line.device.clone() else {
             return self.refuse(now, id, exchange, Code::FORBIDDEN, "register first");
         };
+        if !line.unasked.admits_sent(now) {
+            return self.respond(now, id, exchange, Self::too_much());
+        }
         let format = request.content_format().map_or(ContentFormat::SENML_CBOR, ContentFormat);
         match content::decode(format, &Path::ROOT, &request.payload) {
             Ok(entries) => {

@@ -3,6 +3,7 @@
 //! A line that rests on a proof and leads to a registered device is left out while nothing is said on it: the device's
 //! registration says by which line it is reached, and the line is there again with the next word of either end.
 
+use super::flood::Unasked;
 use super::timers::Key;
 use super::{Action, Hub, LineId, Security, Who, doors};
 use std::net::SocketAddr;
@@ -29,6 +30,8 @@ pub(super) struct Line {
     pub(super) bootstrap: Option<Box<doors::Bootstrapping>>,
     /// When something was last said on it.
     pub(super) used: Moment,
+    /// What its peer has said of late unasked.
+    pub(super) unasked: Unasked,
 }
 
 impl Line {
@@ -64,8 +67,16 @@ impl Hub {
             peer.limit_until_verified();
         }
         let is_verified = who != Who::Unproven;
-        let used = Moment::default();
-        let mut line = Line { peer, who, address, is_verified, device: None, bootstrap: None, used };
+        let mut line = Line {
+            peer,
+            who,
+            address,
+            is_verified,
+            device: None,
+            bootstrap: None,
+            used: Moment::default(),
+            unasked: Unasked::default(),
+        };
         if let Who::Device(device, _) = &line.who
             && let Some(registered) = self.devices.get_mut(device)
             && registered.line.is_none_or(|known| known == id)

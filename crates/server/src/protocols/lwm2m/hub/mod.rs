@@ -10,6 +10,7 @@ mod asks;
 mod device;
 mod doors;
 mod files;
+mod flood;
 mod images;
 mod lines;
 mod orders;
@@ -177,6 +178,7 @@ pub struct Hub {
     looks: usize,
     orders: orders::Tickets,
     bootstraps: HashMap<DeviceId, LineId>,
+    storm: flood::Storm,
     actions: VecDeque<Action>,
 }
 
@@ -200,6 +202,7 @@ impl Hub {
             looks: 0,
             orders: orders::Tickets::new(next_order),
             bootstraps: HashMap::new(),
+            storm: flood::Storm::default(),
             actions: VecDeque::new(),
         }
     }

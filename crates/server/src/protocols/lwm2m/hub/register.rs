@@ -11,8 +11,6 @@ use updraft_lwm2m::Moment;
 use updraft_lwm2m::coap::{Code, Exchange, Request, Response};
 use updraft_lwm2m::registration::{LIFETIME_S_MIN, Registration, Update};
 
-/// How long a device that finds the server full is asked to stay away, in seconds.
-const FULL_RETRY_S: u32 = 120;
 /// What a device hears whose registration is at the edge of what is taken.
 const TOO_LONG: &str = "too long: say less in queries, or list fewer objects";
 /// Longest a registration's last word may lag in the books: what is kept of a device that only says "still here" is written
@@ -42,9 +40,10 @@ impl Hub {
             Err((code, words)) => return self.refuse(now, id, exchange, code, words),
         };
         let is_new = !self.devices.contains_key(&device);
-        if is_new && self.devices.len() >= self.settings.registrations_max {
-            let full = Response::new(Code::SERVICE_UNAVAILABLE).with_max_age(FULL_RETRY_S);
-            return self.respond(now, id, exchange, full);
+        let is_full = is_new && self.devices.len() >= self.settings.registrations_max;
+        let refused = if is_full { Some(self.stay_away()) } else { self.storm(now, address.ip()) };
+        if let Some(refused) = refused {
+            return self.respond(now, id, exchange, refused);
         }
         let location = self.draw_location();
         let Some(mut registered) = Registered::new(&registration, location, security, address, now) else {

@@ -208,6 +208,7 @@ impl Hub {
             Decision::Push => update.deliver(now, Delivery::Push { size }),
             Decision::Wait(pause, why) => {
                 tracing::info!(%device, why, "a push waits for a better link");
+                update.say(firmware::waits(&update.work, &why), false);
                 update.waits_since.get_or_insert(now);
                 update.driver.postpone(now, now.plus(pause));
             }
