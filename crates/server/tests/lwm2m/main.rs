@@ -14,5 +14,7 @@ mod bare;
 mod device;
 mod flood;
 mod hostile;
+mod lone_hub;
 mod orders;
+mod quiet;
 mod updates;

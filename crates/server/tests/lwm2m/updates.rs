@@ -91,7 +91,7 @@ fn a_push_waits_for_a_link_that_is_good_enough() {
     let began = std::time::Instant::now();
     device.until("some looks at the link", |_| began.elapsed() > std::time::Duration::from_millis(900));
     assert!(device.image.is_empty(), "-97 dBm is below -90");
-    let explained = stage.operate("GET", "/devices/d/explain", b"").text();
+    let explained = stage.operate("GET", "/devices/d/explain", b"").text().to_owned();
     assert!(
         explained.contains("the push waits for a better link: the radio signal in dBm is -97"),
         "{explained}"
