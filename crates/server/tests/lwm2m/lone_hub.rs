@@ -53,10 +53,13 @@ impl World {
         while let Some(datagram) = peer.poll_transmit() {
             self.hub.handle_datagram(now, line, &datagram);
             while let Some(action) = self.hub.poll_action() {
-                match action {
-                    Action::Send(to, datagram) if to == line => peer.handle_datagram(now, &datagram),
-                    Action::Describe(device, ..) => self.described.push(device),
-                    _ => {}
+                if let Action::Describe(device, ..) = &action {
+                    self.described.push(device.clone());
+                }
+                if let Action::Send(to, datagram) = &action
+                    && *to == line
+                {
+                    peer.handle_datagram(now, datagram);
                 }
             }
         }
@@ -102,7 +105,11 @@ impl Device {
                     self.peer.respond(now, exchange, Response::new(Code::NOT_FOUND));
                     world.exchange(now, self.line, &mut self.peer);
                 }
-                _ => {}
+                other @ (Event::Failed { .. }
+                | Event::WantBlock { .. }
+                | Event::Notification { .. }
+                | Event::Unobserved { .. }
+                | Event::Pong { .. }) => panic!("{other:?}"),
             }
         }
         answer.expect("it is answered at once")

@@ -62,6 +62,9 @@ fn who_is_revoked_is_cut_off_though_the_line_was_left_out() {
     actions(&mut world);
     world.hub.handle_revoked(NOW.plus(LONG), &"d1".parse().unwrap());
     let ended = actions(&mut world);
-    assert!(ended.iter().any(|action| matches!(action, Action::Close(closed) if *closed == line)), "{ended:?}");
+    assert!(
+        ended.iter().any(|action| matches!(action, Action::Close(closed) if *closed == line)),
+        "{ended:?}"
+    );
     assert!(!world.hub.standing(NOW.plus(LONG), &"d1".parse().unwrap()).unwrap().is_awake);
 }
