@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-/// Longest pre-shared key, in bytes: what Mbed TLS is compiled for. LwM2M devices are given 16 to 32.
-pub const KEY_BYTES_MAX: usize = 32;
+/// Longest pre-shared key, in bytes: what LwM2M Transport 1.1.1 §5.2.8 has every end support, and what `.cargo/config.toml` has
+/// Mbed TLS compiled for. Devices are given 16 to 32.
+pub const KEY_BYTES_MAX: usize = 64;
 
 /// What is known of the key behind an identity that a peer names.
 #[derive(Clone, PartialEq, Eq)]

@@ -26,7 +26,11 @@ pub const START_DELAY: Duration = Duration::from_secs(30);
 /// Longest such time: a version on trial waits for its registration.
 pub const START_DELAY_MAX: Duration = Duration::from_secs(10 * 60);
 /// Longest pre-shared key, in bytes: what DTLS is built for.
-const PSK_BYTES_MAX: usize = 32;
+#[cfg(feature = "lwm2m")]
+const PSK_BYTES_MAX: usize = updraft_dtls::KEY_BYTES_MAX;
+/// An agent without LwM2M has no use for a key, and says so when it starts.
+#[cfg(not(feature = "lwm2m"))]
+const PSK_BYTES_MAX: usize = usize::MAX;
 
 /// What proves to the server that this is the device.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -261,7 +265,7 @@ impl Options {
 }
 
 fn read_psk(path: &Path) -> Result<Vec<u8>, ConfigError> {
-    const HELP: &str = "it is 1 to 32 bytes, in hex";
+    const HELP: &str = "it is 1 to 64 bytes, in hex";
     let text = std::fs::read_to_string(path)
         .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
     let key = hex::decode(text.trim()).ok().filter(|key| (1..=PSK_BYTES_MAX).contains(&key.len()));

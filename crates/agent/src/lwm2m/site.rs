@@ -128,7 +128,7 @@ mod tests {
         for (account, word) in [
             (unsafe_one, "no security"),
             (account("coaps+tcp://a", SecurityMode::Psk, b"0123456789abcdef"), "coaps://host"),
-            (account("coaps://a", SecurityMode::Psk, &[1; 33]), "1 to 32 bytes"),
+            (account("coaps://a", SecurityMode::Psk, &[1; updraft_dtls::KEY_BYTES_MAX + 1]), "1 to 64 bytes"),
             (account("coaps://a", SecurityMode::Certificate, b"none"), "certificate"),
             (account("coaps://a", SecurityMode::RawPublicKey, b"key"), "raw public keys"),
         ] {

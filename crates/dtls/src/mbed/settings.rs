@@ -23,6 +23,14 @@ const COOKIE_SECONDS: u64 = 60;
 const RETRANSMIT_AFTER: Duration = Duration::from_secs(1);
 const RETRANSMIT_MAX: Duration = Duration::from_secs(60);
 
+// The bindings and the library come from one run of a build script: if the one has room for such a key, so has the other
+// (RFC 4279 §2: two lengths, as many zeros as the key is long, and the key).
+const _: () = assert!(
+    size_of::<sys::mbedtls_ssl_premaster_secret>() >= 4 + 2 * KEY_BYTES_MAX,
+    "Mbed TLS was built without the flags of .cargo/config.toml: build within the repository, where it was built before \
+     after `cargo clean -p mbedtls-rs-sys`"
+);
+
 /// Suites with pre-shared keys, best first (LwM2M Transport 1.1.1 §5.2.8). Sessions with CBC cannot be put to sleep.
 const PSK_SUITES: [u32; 3] = [
     sys::MBEDTLS_TLS_PSK_WITH_AES_128_CCM_8,

@@ -57,7 +57,7 @@ fn a_key_that_cannot_be_looked_up_now_is_answered_with_silence() {
 
 #[test]
 fn a_key_of_a_length_that_cannot_be_is_answered_with_silence_and_named() {
-    for length in [0, 33, 100] {
+    for length in [0, updraft_dtls::KEY_BYTES_MAX + 1, 100] {
         let config =
             updraft_dtls::ServerConfig::psk(Box::new(move |_| updraft_dtls::Lookup::Key(vec![1; length])));
         let mut world = World::new(config);
@@ -69,6 +69,7 @@ fn a_key_of_a_length_that_cannot_be_is_answered_with_silence_and_named() {
 
 #[test]
 fn the_longest_key_and_the_longest_identity_are_good() {
+    assert_eq!(updraft_dtls::KEY_BYTES_MAX, 64, "LwM2M Transport 1.1.1 §5.2.8");
     let (identity, key) = (vec![0xff; 128], vec![1; updraft_dtls::KEY_BYTES_MAX]);
     let known = key.clone();
     let config = updraft_dtls::ServerConfig::psk(Box::new(move |_| updraft_dtls::Lookup::Key(known.clone())));
@@ -220,7 +221,7 @@ fn an_end_without_a_usable_credential_is_none() {
     assert_eq!(updraft_dtls::Server::new(nobody).unwrap_err(), Error::NoCredential);
     for (identity, key, error) in [
         (&b"device"[..], &[][..], Error::KeyLength),
-        (b"device", &[1; 65], Error::KeyLength),
+        (b"device", &[1; updraft_dtls::KEY_BYTES_MAX + 1], Error::KeyLength),
         (b"", &[1; 16], Error::IdentityLength),
         (&[b'x'; 129], &[1; 16], Error::IdentityLength),
     ] {

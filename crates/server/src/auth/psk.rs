@@ -22,9 +22,8 @@ pub const PSK_IDENTITY_BYTES_MAX: usize = 128;
 /// Length of the keys that the server makes: 128 random bits. The suites that every LwM2M device has encrypt with AES-128,
 /// so a longer key would make nothing stronger, and there are devices that hold no longer one.
 pub const PSK_BYTES: usize = 16;
-/// Longest key that a device may have been made with, in bytes: what the library that speaks DTLS holds. LwM2M Transport 1.1.1
-/// §5.2.8 names 64, and the devices there are have 16 to 32; a longer key would be taken in here and fail in each handshake.
-pub const PSK_BYTES_MAX: usize = 32;
+/// Longest key that a device may have been made with, in bytes: a longer one would be taken in here and fail in each handshake.
+pub const PSK_BYTES_MAX: usize = updraft_dtls::KEY_BYTES_MAX;
 
 /// Random bytes of an identity: no secret, and must only never be given twice.
 const IDENTITY_RANDOM_BYTES: usize = 8;

@@ -40,7 +40,7 @@ pub struct Create {
     /// With a pre-shared key that the device has already: the identity it goes by, 1 to 128 printable ASCII characters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub identity: Option<String>,
-    /// With an identity: the key in hexadecimal digits, 1 to 32 bytes.
+    /// With an identity: the key in hexadecimal digits, 1 to 64 bytes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// How long it is good for; for ever if absent.

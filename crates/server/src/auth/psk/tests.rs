@@ -150,6 +150,11 @@ fn a_pre_shared_key_is_for_a_device_and_for_nobody_else() {
 }
 
 #[test]
+fn every_key_that_lwm2m_has_devices_made_with_is_taken() {
+    assert_eq!(PSK_BYTES_MAX, updraft_lwm2m::bootstrap::PSK_BYTES_MAX);
+}
+
+#[test]
 fn an_identity_is_short_and_printable_and_a_key_is_short_and_hexadecimal() {
     for bad in ["", "\n", "a\0", "caf\u{e9}", "\u{7f}", &"i".repeat(PSK_IDENTITY_BYTES_MAX + 1)] {
         assert_eq!(bad.parse::<PskIdentity>(), Err(InvalidIdentity), "{bad:?}");
