@@ -1,10 +1,13 @@
 //! Devices that say too much, or all at once: the hub by itself, in a time of the test's own.
 
-use crate::lone_hub::{NOW, World};
+use crate::lone_hub::{Device, NOW, World};
 use std::time::Duration;
+use updraft_core::time::Timestamp;
+use updraft_lwm2m::Moment;
 use updraft_lwm2m::coap::option::number;
-use updraft_lwm2m::coap::{Code, Method, Request, Response};
+use updraft_lwm2m::coap::{Code, Event, Method, Observe, Observer, Reliability, Request, Response};
 use updraft_lwm2m::content::ContentFormat;
+use updraft_server::protocols::lwm2m::desk::{Operation, Order};
 
 /// What one source may register at once, and a device say unasked: as the hub's own limits have it.
 const REGISTRATIONS_AT_ONCE: u64 = 5_000;
@@ -76,4 +79,47 @@ fn a_flood_on_dp_is_refused_beyond_its_bucket() {
     assert_eq!(format!("{:?}", level.value), format!("Integer({})", WORDS_AT_ONCE - 1));
     let later = NOW.plus(Duration::from_secs(3));
     assert_eq!(device.ask(&mut world, later, battery(50)).code, Code::CHANGED, "it is heard again");
+}
+
+/// Has an operator observe the battery's level of a device, and the device agree.
+fn observed(world: &mut World, device: &mut Device) -> Observer {
+    let order = Order {
+        number: 0,
+        device: "d1".parse().unwrap(),
+        operation: Operation::Observe,
+        path: "/3/0/9".parse().unwrap(),
+        by: "an operator".to_owned(),
+        at: Timestamp::from_millis(0),
+    };
+    world.hub.handle_order(NOW, 1, order);
+    world.exchange(NOW, device.line, &mut device.peer);
+    let Some(Event::Request { exchange, request }) = device.peer.poll_event() else { panic!("it is asked") };
+    assert_eq!(request.observe(), Some(Observe::Register));
+    let level = Response::content(ContentFormat::TEXT.0, b"0".to_vec());
+    let observer = device.peer.accept_observer(NOW, exchange, level).unwrap();
+    world.exchange(NOW, device.line, &mut device.peer);
+    observer
+}
+
+#[test]
+fn a_flood_of_notifications_is_dropped_beyond_its_bucket() {
+    let mut world = World::new();
+    let (mut device, _) = world.register(1, [192, 0, 2, 1]);
+    let observer = observed(&mut world, &mut device);
+    let mut tells = |world: &mut World, now: Moment, percent: usize| {
+        let level = Response::content(ContentFormat::TEXT.0, percent.to_string().into_bytes());
+        device.peer.notify(now, observer, level, Reliability::NonConfirmable).unwrap();
+        world.exchange(now, device.line, &mut device.peer);
+        let known = world.hub.standing(now, &"d1".parse().unwrap()).unwrap().known;
+        let level = known.iter().find(|entry| entry.path.to_string() == "/3/0/9").unwrap();
+        format!("{:?}", level.value)
+    };
+    for percent in 1..=WORDS_AT_ONCE {
+        assert_eq!(tells(&mut world, NOW, percent), format!("Integer({percent})"));
+    }
+    for percent in WORDS_AT_ONCE + 1..100 {
+        assert_eq!(tells(&mut world, NOW, percent), format!("Integer({WORDS_AT_ONCE})"), "passed over");
+    }
+    let later = NOW.plus(Duration::from_secs(3));
+    assert_eq!(tells(&mut world, later, 7), "Integer(7)", "it is heard again");
 }

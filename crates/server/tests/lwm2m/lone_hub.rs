@@ -50,8 +50,7 @@ impl World {
 
     /// Gives what a device has to say to the hub, and what the hub has for it to the device.
     pub(crate) fn exchange(&mut self, now: Moment, line: LineId, peer: &mut Peer) {
-        while let Some(datagram) = peer.poll_transmit() {
-            self.hub.handle_datagram(now, line, &datagram);
+        loop {
             while let Some(action) = self.hub.poll_action() {
                 if let Action::Describe(device, ..) = &action {
                     self.described.push(device.clone());
@@ -62,6 +61,8 @@ impl World {
                     peer.handle_datagram(now, datagram);
                 }
             }
+            let Some(datagram) = peer.poll_transmit() else { break };
+            self.hub.handle_datagram(now, line, &datagram);
         }
     }
 
@@ -89,7 +90,7 @@ impl World {
 
 pub(crate) struct Device {
     pub(crate) line: LineId,
-    peer: Peer,
+    pub(crate) peer: Peer,
 }
 
 impl Device {
