@@ -31,6 +31,8 @@ use updraft_lwm2m::firmware::{Limits, Scheme};
 
 /// The number by which devices know this server (resource /0/x/10); any but 0 and 65535.
 const SERVER_ID: u16 = 1;
+/// Most devices of which the fleet is told at a time what they are: some three seconds of its work, and 50 MB of trees.
+const DESCRIBING_MAX: usize = 16_384;
 /// What a key is for that a bootstrap made.
 const BOOTSTRAP_NOTE: &str = "LwM2M bootstrap";
 
@@ -145,6 +147,7 @@ fn hub(with: &Ground<'_>, books: &dyn Books, links: Links) -> Result<Hub, BooksE
         limits: Limits::default(),
         coap: coap::Config::default(),
         registrations_max: section.registrations_max,
+        describing_max: DESCRIBING_MAX,
         bootstrap: section.bootstrap,
         linker: Box::new(links),
         may_be_unproven: Box::new(move |device| !auth.has_psk(device)),

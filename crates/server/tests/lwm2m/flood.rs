@@ -1,6 +1,6 @@
 //! Devices that say too much, or all at once: the hub by itself, in a time of the test's own.
 
-use crate::lone_hub::{Device, NOW, World};
+use crate::lone_hub::{DESCRIBING_MAX, Device, NOW, World};
 use std::time::Duration;
 use updraft_core::time::Timestamp;
 use updraft_lwm2m::Moment;
@@ -12,8 +12,6 @@ use updraft_server::protocols::lwm2m::desk::{Operation, Order};
 /// What one source may register at once, and a device say unasked: as the hub's own limits have it.
 const REGISTRATIONS_AT_ONCE: u64 = 5_000;
 const WORDS_AT_ONCE: usize = 32;
-/// Devices of which the fleet may be told at once.
-const DESCRIBING_MAX: u64 = 4_096;
 
 fn max_age(response: &Response) -> u32 {
     response.options.view().uint(number::MAX_AGE).unwrap()
@@ -47,14 +45,14 @@ fn nobody_new_is_taken_while_the_fleet_is_behind() {
     let mut taken = 0;
     // Each from a network of its own.
     let refused = loop {
-        assert!(taken <= DESCRIBING_MAX, "there is an end");
+        assert!(taken <= DESCRIBING_MAX as u64, "there is an end");
         let (_, answer) = world.register(taken, (0x0a00_0000 + taken as u32).to_be_bytes());
         if answer.code != Code::CREATED {
             break answer;
         }
         taken += 1;
     };
-    assert_eq!((taken, refused.code), (DESCRIBING_MAX, Code::SERVICE_UNAVAILABLE));
+    assert_eq!((taken, refused.code), (DESCRIBING_MAX as u64, Code::SERVICE_UNAVAILABLE));
     let one = world.described.remove(0);
     world.hub.handle_described(&one, true);
     let (_, answer) = world.register(taken, [192, 0, 2, 1]);

@@ -10,6 +10,8 @@ use updraft_server::protocols::lwm2m::config::DeliveryConfig;
 use updraft_server::protocols::lwm2m::firmware::Work;
 use updraft_server::protocols::lwm2m::hub::{Action, Hub, LineId, Linker, Security, Settings, Who};
 
+/// Devices of which the fleet may be told at once.
+pub(crate) const DESCRIBING_MAX: usize = 300;
 /// When all of it begins.
 pub(crate) const NOW: Moment = Moment(1_800_000_000_000);
 
@@ -34,6 +36,7 @@ impl World {
             limits: Limits::default(),
             coap: Config::default(),
             registrations_max: 1_000_000,
+            describing_max: DESCRIBING_MAX,
             bootstrap: false,
             linker: Box::new(NoLinks),
             may_be_unproven: Box::new(|_| true),

@@ -113,6 +113,7 @@ impl Host {
             limits: Limits::default(),
             coap: coap::Config::default(),
             registrations_max: REGISTRATIONS_MAX,
+            describing_max: REGISTRATIONS_MAX,
             bootstrap: false,
             linker: Box::new(Links),
             may_be_unproven: Box::new(|_| true),

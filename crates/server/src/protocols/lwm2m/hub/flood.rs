@@ -15,9 +15,6 @@ const REGISTRATIONS: Rate = Rate { interval: Duration::from_millis(2), burst: 5_
 const WORDS: Rate = Rate { interval: Duration::from_secs(3), burst: 32 };
 /// Most sources that are remembered, each with some 50 bytes. If there are more, all are forgotten and begin anew.
 const SOURCES_MAX: usize = 20_000;
-/// Most devices of which the fleet is told at a time what they are, each with a tree of some kilobytes. A server that cannot
-/// keep up takes nobody new.
-const DESCRIBING_MAX: usize = 4_096;
 /// How long a device is asked to stay away that comes in a storm, in seconds: at least, and at most so much longer, by chance,
 /// so that the next storm is a smaller one.
 const AWAY_MIN_S: u32 = 30;
@@ -71,8 +68,8 @@ pub(super) struct Storm {
 }
 
 impl Storm {
-    fn admits(&mut self, now: Moment, address: IpAddr) -> bool {
-        if self.describing >= DESCRIBING_MAX {
+    fn admits(&mut self, now: Moment, address: IpAddr, describing_max: usize) -> bool {
+        if self.describing >= describing_max {
             return false;
         }
         if self.by_source.len() >= SOURCES_MAX {
@@ -96,7 +93,8 @@ fn source_of(address: IpAddr) -> IpAddr {
 impl Hub {
     /// What a device hears that registers in a storm; `None`: there is none.
     pub(super) fn storm(&mut self, now: Moment, address: IpAddr) -> Option<Response> {
-        (!self.storm.admits(now, address)).then(|| self.stay_away())
+        let is_admitted = self.storm.admits(now, address, self.settings.describing_max);
+        (!is_admitted).then(|| self.stay_away())
     }
 
     /// "Not now": with another time for each device.
@@ -130,7 +128,7 @@ mod tests {
     fn sources_are_forgotten_before_they_are_too_many() {
         let mut storm = Storm::default();
         for number in 0..50_000_u32 {
-            assert!(storm.admits(Moment(1), IpAddr::from(number.to_be_bytes())));
+            assert!(storm.admits(Moment(1), IpAddr::from(number.to_be_bytes()), 1));
             assert!(storm.by_source.len() <= SOURCES_MAX);
         }
         let one: [IpAddr; 2] = ["2001:db8::1".parse().unwrap(), "2001:db8::ffff:2".parse().unwrap()];

@@ -152,6 +152,8 @@ pub struct Settings {
     pub coap: coap::Config,
     /// Most registrations.
     pub registrations_max: usize,
+    /// Most devices of which the fleet is told at a time what they are: while it is so far behind, nobody is registered.
+    pub describing_max: usize,
     /// Whether devices may be bootstrapped.
     pub bootstrap: bool,
     /// Links.
