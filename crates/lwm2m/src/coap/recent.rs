@@ -2,6 +2,7 @@
 
 use super::config::EXCHANGE_LIFETIME;
 use super::message::Message;
+use super::request::Method;
 use crate::Moment;
 use std::collections::VecDeque;
 
@@ -21,6 +22,8 @@ pub(super) enum Answer {
 struct Entry {
     id: u16,
     print: u32,
+    /// It asked for a change: done twice, it may do harm.
+    changes: bool,
     at: Moment,
     answer: Answer,
 }
@@ -42,16 +45,19 @@ impl Recent {
         (now.since(found.at) < EXCHANGE_LIFETIME).then_some(&found.answer)
     }
 
-    /// Remembers a message, and forgets the oldest where there are more than `most`.
+    /// Remembers a message, and forgets one where there are more than `most`: the oldest that changes nothing, which may be
+    /// answered anew (RFC 7252 §4.5), else the oldest. A push that comes again long after it was done would begin anew.
     pub(super) fn insert(&mut self, now: Moment, message: &Message<'_>, most: usize) {
         self.entries.retain(|entry| entry.id != message.id);
         while self.entries.len() >= most.max(1) {
-            self.entries.pop_front();
+            let harmless = self.entries.iter().position(|entry| !entry.changes);
+            self.entries.remove(harmless.unwrap_or(0));
         }
         // Most peers say one thing in a while: room for one is a quarter of what would be made.
         self.entries.reserve_exact(usize::from(self.entries.is_empty()));
         let (id, print) = (message.id, print(message));
-        self.entries.push_back(Entry { id, print, at: now, answer: Answer::Nothing });
+        let changes = Method::from_code(message.code).is_some_and(|method| !method.is_safe());
+        self.entries.push_back(Entry { id, print, changes, at: now, answer: Answer::Nothing });
     }
 
     /// Sets what was answered to a message, where it is still remembered.
@@ -100,5 +106,38 @@ impl Answer {
             Self::Nothing | Self::Acknowledgement => 0,
             Self::Datagram(bytes) => bytes.len(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::message::{Code, MessageType, Token};
+    use super::super::option::View;
+    use super::*;
+
+    const PUT: Code = Method::Put.code();
+    const POST: Code = Method::Post.code();
+    const GET: Code = Method::Get.code();
+
+    fn message(id: u16, code: Code) -> Message<'static> {
+        let (kind, token) = (MessageType::Confirmable, Token::EMPTY);
+        Message { kind, code, id, token, options: View::EMPTY, payload: &[] }
+    }
+
+    #[test]
+    fn what_changed_something_is_remembered_while_reads_are_forgotten() {
+        let (mut recent, now) = (Recent::default(), Moment(1_000));
+        recent.insert(now, &message(1, PUT), 4);
+        for id in 2..20 {
+            recent.insert(now, &message(id, GET), 4);
+        }
+        assert!(recent.answer(now, &message(1, PUT)).is_some());
+        assert!(recent.answer(now, &message(2, GET)).is_none());
+        assert!(recent.answer(now, &message(19, GET)).is_some());
+        for id in 20..24 {
+            recent.insert(now, &message(id, POST), 4);
+        }
+        assert!(recent.answer(now, &message(1, PUT)).is_none(), "there is room for four");
+        assert!(recent.answer(now, &message(20, POST)).is_some());
     }
 }
