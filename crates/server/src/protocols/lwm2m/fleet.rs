@@ -25,22 +25,24 @@ pub fn describe<S: Store>(
 ) -> Result<(), Error> {
     let known = fleet.device(device)?.map(|known| known.product);
     let description = describe::description(device, known.as_ref(), tree, alias);
-    let progress = if describe::is_updating(tree) { trial(fleet, now, device)? } else { None };
+    let progress = if describe::is_updating(tree) { trial(fleet, device)? } else { None };
     fleet.report(now, device, &Report { description: Some(description), progress })
 }
 
 /// The word that a device is on trial with the update it has begun, if it has.
-fn trial<S: Store>(
-    fleet: &mut Fleet<S>,
-    now: Timestamp,
-    device: &DeviceId,
-) -> Result<Option<Progress>, Error> {
-    let pending = fleet.pending(now, device)?;
-    let begun =
-        pending.into_iter().find(|one| one.update.is_some() && one.execution.state != ExecutionState::Queued);
+fn trial<S: Store>(fleet: &mut Fleet<S>, device: &DeviceId) -> Result<Option<Progress>, Error> {
+    // Also of a rollout that was aborted just now, whose executions are not closed yet.
+    let assigned = match fleet.assigned(device) {
+        Ok(assigned) => assigned,
+        Err(Error::UnknownDevice(_)) => None,
+        Err(error) => return Err(error),
+    };
+    let Some(assigned) = assigned else { return Ok(None) };
+    let execution = fleet.execution(device, &assigned.rollout)?;
+    let begun = execution.filter(|one| one.state != ExecutionState::Queued);
     Ok(begun.map(|one| Progress {
-        rollout: one.execution.rollout,
-        attempt: one.execution.attempt,
+        rollout: one.rollout,
+        attempt: one.attempt,
         word: Word::Trial,
         percent: None,
         detail: String::new(),

@@ -68,6 +68,29 @@ fn what_a_device_is_is_read_after_a_restart_if_the_fleet_was_not_told_before() {
     story.until(HOUR, "the device is known", are_known);
 }
 
+/// The server's tick, which closes what was aborted, comes late: a trial is no success in between either.
+#[test]
+fn a_version_on_trial_is_no_success_of_a_rollout_that_was_aborted_meanwhile() {
+    let mut story = Story::new(Preference::Push, [Nature { has_trial: true, ..Nature::PLAIN }]);
+    story.until(5 * MINUTE, "the device is known", are_known);
+    story.release(NEW, 3_000, 100);
+    story.until(HOUR, "the device is on trial", |world| world.truth.devices[0].version() == NEW);
+    let registrations = story.count("registrations");
+    story.world.queue.retain(|_, event| !matches!(event, Event::Tick));
+    story.world.server.command(Command::Abort(rollout(NEW)));
+    story.until(MINUTE, "it has registered on trial", |world| {
+        world.truth.counts.get("registrations").is_some_and(|count| *count > registrations)
+    });
+    story.pass(Duration::from_secs(5));
+    let (now, trial) = (story.world.now, constrained(&story.world, 0).chip.trial.is_some());
+    assert!(trial, "it is on trial yet");
+    assert!(story.states()[0].1.is_open(), "{:?}", story.states());
+    story.world.at(now, Event::Tick);
+    story.rest(2 * HOUR);
+    assert_eq!(story.world.truth.devices[0].version(), OLD);
+    assert_eq!(story.states(), [(1, ExecutionState::Canceled)]);
+}
+
 #[test]
 fn an_installation_that_the_server_did_not_see_the_end_of_is_a_success_all_the_same() {
     for is_asked in [true, false] {
