@@ -44,6 +44,8 @@ pub(super) struct Books {
     rollouts: BTreeMap<RolloutId, Rollout>,
     /// Rollouts in the order in which they were started.
     started: Vec<RolloutId>,
+    /// The rows that are open, so that nothing that is asked of every batch walks over all.
+    open: BTreeMap<RolloutId, BTreeSet<DeviceId>>,
 }
 
 impl Books {
@@ -102,7 +104,19 @@ impl Books {
 
     /// How many executions of a rollout are open.
     pub(super) fn in_flight(&self, rollout: &RolloutId) -> usize {
-        self.rows().filter(|row| row.execution.rollout == *rollout && row.execution.state.is_open()).count()
+        self.open.get(rollout).map_or(0, BTreeSet::len)
+    }
+
+    /// The executions that are open.
+    pub(super) fn open_rows(&self) -> impl Iterator<Item = &Row> {
+        let keys =
+            self.open.iter().flat_map(|(rollout, devices)| devices.iter().map(move |one| (one, rollout)));
+        keys.filter_map(|(device, rollout)| self.row(device, rollout))
+    }
+
+    /// How many executions of a device are open.
+    pub(super) fn open_of(&self, device: &DeviceId) -> usize {
+        self.open.values().filter(|devices| devices.contains(device)).count()
     }
 
     /// How many executions of a rollout stand at a state.
@@ -272,6 +286,12 @@ impl Books {
                 ));
             }
             let (opened, late) = known.map_or((moment.now, false), |known| (known.opened, known.late));
+            let open = self.open.entry(execution.rollout.clone()).or_default();
+            if execution.state.is_open() {
+                open.insert(execution.device.clone());
+            } else {
+                open.remove(&execution.device);
+            }
             self.rows.insert(key, Row { execution: execution.clone(), opened, late });
         }
         for (device, rollout) in rowless {
@@ -281,10 +301,9 @@ impl Books {
 
     /// At most one execution open per device, and no more per rollout than its pace allows.
     fn check_counts(&self, changes: &Changes, truth: &mut Truth) {
-        let mut open = BTreeSet::new();
-        for row in self.rows().filter(|row| row.execution.state.is_open()) {
-            if !open.insert(&row.execution.device) {
-                truth.complain(format!("{} has two executions open", row.execution.device));
+        for execution in &changes.executions {
+            if self.open_of(&execution.device) > 1 {
+                truth.complain(format!("{} has two executions open", execution.device));
             }
         }
         for entry in changes.history.iter().filter(|entry| entry.from.is_none()) {

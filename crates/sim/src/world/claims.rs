@@ -17,7 +17,7 @@ pub(super) fn check(
     now: u64,
     truth: &mut Truth,
 ) {
-    let Some(device) = truth.devices.iter().find(|device| device.id == entry.device) else {
+    let Some(device) = truth.number_of(&entry.device).map(|number| &truth.devices[number]) else {
         truth.complain(format!("{} is of nobody", line(entry)));
         return;
     };

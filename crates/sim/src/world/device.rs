@@ -33,7 +33,10 @@ impl Io<'_> {
 }
 
 /// A device.
-#[expect(clippy::large_enum_variant, reason = "a world has a dozen of them, and each is used all the time")]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "each is used all the time, and most are of the largest kind where there are many"
+)]
 pub(super) enum Device {
     /// The real agent's updater on simulated flash.
     Native(Native),
@@ -104,6 +107,15 @@ impl Device {
             Self::Native(device) => &device.identity,
             Self::Ioto(device) => &device.identity,
             Self::Constrained(device) => &device.identity,
+        }
+    }
+
+    /// How it stands, for whoever reads a failing seed.
+    pub(super) fn standing(&self) -> String {
+        match self {
+            Self::Native(device) => format!("alarms: {:?}", device.timers),
+            Self::Ioto(device) => format!("alarms: {:?}", device.timers),
+            Self::Constrained(device) => device.standing(),
         }
     }
 

@@ -4,7 +4,7 @@ use super::World;
 use super::books::{Books, Moment};
 use super::device::Identity;
 use super::server::Crash;
-use super::{Event, FACTORY_VERSIONS};
+use super::{Event, FACTORY_VERSIONS, Scenario};
 use crate::random::Random;
 
 /// Shortest and longest pause between two faults, in milliseconds.
@@ -50,6 +50,8 @@ pub(super) struct Faults {
     devices: usize,
     /// How many more speak LwM2M.
     constrained: usize,
+    /// How many devices a fault of devices hits.
+    reach: usize,
     silent: usize,
     /// Whether the server of this run is ever put back.
     restores: bool,
@@ -58,9 +60,11 @@ pub(super) struct Faults {
 }
 
 impl Faults {
-    pub(super) fn new(mut random: Random, devices: usize, constrained: usize) -> Self {
+    pub(super) fn new(mut random: Random, scenario: &Scenario) -> Self {
+        let Scenario { devices, constrained, .. } = *scenario;
+        let reach = scenario.scale();
         let (restores, clock_steps) = (random.chance(250), random.chance(250));
-        Self { random, devices: devices + constrained, constrained, silent: 0, restores, clock_steps }
+        Self { random, devices: devices + constrained, constrained, reach, silent: 0, restores, clock_steps }
     }
 
     /// A fault; half of those of devices hit one of the `busy`, where there is more to break.
@@ -83,12 +87,20 @@ impl Faults {
             9 => Fault::FlashByHand(device),
             10 => Fault::NewIdentity(device),
             11 if self.silent < self.devices / SILENT_ONE_IN => {
-                self.silent += 1;
+                self.silent += self.reach;
                 Fault::Silence(device)
             }
             12 | 13 => Fault::CutOff(device),
             _ => Fault::PowerCut(device),
         }
+    }
+}
+
+impl Faults {
+    /// The devices that a fault of one hits: it, and in a large fleet so many more.
+    fn hit(&mut self, device: usize) -> Vec<usize> {
+        let others = (1..self.reach).map(|_| self.random.index(self.devices));
+        std::iter::once(device).chain(others).collect()
     }
 }
 
@@ -110,28 +122,41 @@ impl World {
                 self.recover();
             }
             Fault::Restart => self.restart_server(),
-            Fault::NewAddress(device) => self.move_address(device),
+            Fault::NewAddress(device) => self.each_hit(device, Self::move_address),
             Fault::CrashInTurn(crash) => self.crash = Some(crash),
             Fault::SaveFails => self.server.disk.fail_next(),
             Fault::Restore => self.restore(),
             Fault::ClockStep => self.step_clock(),
-            Fault::PowerCut(device) => self.act_unless_silent(device, |device, io| device.cut_power(io)),
-            Fault::FlashByHand(device) => self.flash_by_hand(device),
-            Fault::NewIdentity(device) => self.change_identity(device),
-            Fault::CutOff(device) => {
-                let until = self.now + self.random.between(30_000, 1_200_000);
-                self.network.cut_off(device, until);
-            }
-            Fault::Silence(device) => {
-                self.truth.stops(self.now, device);
-                self.truth.devices[device].is_silent = true;
-            }
+            Fault::PowerCut(device) => self.each_hit(device, Self::cut_power),
+            Fault::FlashByHand(device) => self.each_hit(device, Self::flash_by_hand),
+            Fault::NewIdentity(device) => self.each_hit(device, Self::change_identity),
+            Fault::CutOff(device) => self.each_hit(device, Self::cut_off),
+            Fault::Silence(device) => self.each_hit(device, Self::silence),
         }
     }
 
+    fn each_hit(&mut self, device: usize, strike: impl Fn(&mut Self, usize)) {
+        for device in self.faults.hit(device) {
+            strike(self, device);
+        }
+    }
+
+    fn cut_power(&mut self, device: usize) {
+        self.act_unless_silent(device, |device, io| device.cut_power(io));
+    }
+
+    fn cut_off(&mut self, device: usize) {
+        let until = self.now + self.random.between(30_000, 1_200_000);
+        self.network.cut_off(device, until);
+    }
+
+    fn silence(&mut self, device: usize) {
+        self.truth.stops(self.now, device);
+        self.truth.devices[device].is_silent = true;
+    }
+
     fn is_busy(&self, device: usize) -> bool {
-        let id = &self.truth.devices[device].id;
-        self.books.rows().any(|row| row.execution.device == *id && row.execution.state.is_open())
+        self.books.open_of(&self.truth.devices[device].id) > 0
     }
 
     /// Stops the server as an operator does, after its last batch, and lets it start again.

@@ -31,12 +31,14 @@ mod policies;
 mod reference;
 mod rest;
 mod sabotage;
+mod scenario;
 mod server;
 mod timers;
 mod truth;
 
 pub use disk::Backend;
 pub use sabotage::Sabotage;
+pub use scenario::{Scenario, Summary, Violation};
 
 use crate::random::Random;
 use books::{Books, Moment};
@@ -52,7 +54,6 @@ use network::Network;
 use operator::Operator;
 use server::{Answer, Crash, Server, Turn};
 use std::collections::BTreeMap;
-use std::fmt;
 use truth::{DeviceTruth, Truth};
 use updraft_core::id::ProductName;
 
@@ -69,58 +70,6 @@ const TICK_MS: u64 = 10_000;
 const TURN_MS_MAX: u64 = 30;
 /// What devices leave the factory with.
 const FACTORY_VERSIONS: [&str; 3] = ["1.0.0", "1.0.0", "0.9.4"];
-
-/// What to simulate.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Scenario {
-    /// Decides everything else.
-    pub seed: u64,
-    /// How many devices that speak HTTP.
-    pub devices: usize,
-    /// How many devices that speak LwM2M.
-    pub constrained: usize,
-    /// A mistake to put in on purpose.
-    pub sabotage: Option<Sabotage>,
-}
-
-/// What happened in a run that went well.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
-    /// Which store the server had.
-    pub backend: Backend,
-    /// How long it took, in seconds of virtual time.
-    pub seconds: u64,
-    /// How many commits the server made.
-    pub commits: usize,
-    /// How often each kind of thing happened.
-    pub counts: BTreeMap<&'static str, u64>,
-}
-
-/// What went wrong in a run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub struct Violation {
-    /// The seed.
-    pub seed: u64,
-    /// Which rules were broken.
-    pub complaints: Vec<String>,
-    /// What happened last, oldest first.
-    pub story: Vec<String>,
-}
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "seed {} breaks the rules:", self.seed)?;
-        self.complaints.iter().try_for_each(|complaint| writeln!(f, "  {complaint}"))?;
-        writeln!(f, "what happened before:")?;
-        self.story.iter().try_for_each(|line| writeln!(f, "  {line}"))?;
-        writeln!(f, "repeat it with:")?;
-        write!(
-            f,
-            "  UPDRAFT_SEED={} cargo test -p updraft-sim --test seeds one_seed -- --nocapture",
-            self.seed
-        )
-    }
-}
 
 /// Runs a scenario to its end. The same scenario gives the same result, always.
 ///
@@ -201,8 +150,8 @@ impl World {
             is_turn_due: false,
             crash: None,
             network,
-            operator: Operator::new(random.branch(), products),
-            faults: Faults::new(random.branch(), scenario.devices, scenario.constrained),
+            operator: Operator::new(random.branch(), products, &scenario),
+            faults: Faults::new(random.branch(), &scenario),
             is_chaos: true,
             books: Books::default(),
             truth,
@@ -242,7 +191,12 @@ impl World {
             Ok(Summary { backend, seconds: now / 1_000, commits, counts: truth.counts })
         } else {
             let story = self.truth.story();
-            Err(Violation { seed: self.scenario.seed, complaints: self.truth.complaints, story })
+            Err(Violation {
+                seed: self.scenario.seed,
+                test: self.scenario.test(),
+                complaints: self.truth.complaints,
+                story,
+            })
         }
     }
 
@@ -267,10 +221,12 @@ impl World {
             Event::Hub(step) => self.step_hub(step),
             Event::Turn => self.turn(),
             Event::Tick => self.tick(),
-            Event::ServerStart => {
+            // It may have been started meanwhile, by the calm.
+            Event::ServerStart if !self.server.is_up() => {
                 self.server.start(&mut self.truth);
                 self.start_hub();
             }
+            Event::ServerStart => {}
             Event::Fault => self.fault(),
             Event::Operator => self.operate(),
             Event::Calm => self.calm_down(),
@@ -371,8 +327,12 @@ impl World {
         let id = &self.truth.devices[device].id;
         let rollout = told.job.rollout().parse().ok();
         let row = rollout.and_then(|rollout| self.books.row(id, &rollout));
-        let is_booked = row
-            .is_some_and(|row| row.execution.attempt == told.job.attempt() && row.execution.state.is_open());
+        // In a batch of many calls its end may have been heard right after it was told.
+        let clock = self.server.clock(self.now);
+        let is_booked = row.map(|row| &row.execution).is_some_and(|execution| {
+            let is_of_now = execution.state.is_open() || execution.changed == clock;
+            execution.attempt == told.job.attempt() && is_of_now
+        });
         if !is_booked {
             let complaint = format!("{id} is told to do {}, which is not in the books", told.job);
             self.truth.complain(complaint);

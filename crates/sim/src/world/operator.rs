@@ -1,7 +1,8 @@
 //! The operator: releases, rollouts and second thoughts, at random moments.
 
+use super::Scenario;
 use super::disk::{Handle, is_simulated};
-use super::policies::POLICIES;
+use super::policies;
 use super::truth::{Image, Truth};
 use crate::random::Random;
 use std::collections::BTreeMap;
@@ -82,11 +83,17 @@ pub(super) struct Operator {
     /// Versions released so far, oldest first.
     versions: BTreeMap<ProductName, Vec<Version>>,
     rollouts: Vec<(RolloutId, ProductName, Version)>,
+    /// How many times larger the fleet is than plans are drawn for.
+    scale: u64,
+    /// The policies that it chooses among.
+    policies: &'static [usize],
 }
 
 impl Operator {
-    pub(super) fn new(random: Random, products: Vec<ProductName>) -> Self {
-        Self { random, products, versions: BTreeMap::new(), rollouts: Vec::new() }
+    pub(super) fn new(random: Random, products: Vec<ProductName>, scenario: &Scenario) -> Self {
+        let scale = scenario.scale() as u64;
+        let policies = if scenario.constrained > 0 { policies::FOR_LWM2M } else { policies::FOR_HTTP };
+        Self { random, products, versions: BTreeMap::new(), rollouts: Vec::new(), scale, policies }
     }
 
     /// A version of a product that somebody might flash by hand.
@@ -129,7 +136,7 @@ impl Operator {
         let bad_percent = [0, 0, 0, 10, 30, 90][self.random.index(6)];
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let image = Image::new(product, &text, size, bad_percent);
-        let source = POLICIES[self.random.index(POLICIES.len())].source;
+        let source = policies::source(self.policies, self.random.index(self.policies.len()));
         let mut attributes = Attributes::new();
         for (name, value) in [("product", product.as_str()), ("version", text.as_str())] {
             attributes.insert(name, value).expect("two short attributes fit");
@@ -164,7 +171,7 @@ impl Operator {
     }
 
     fn plan(&mut self, clock: Timestamp) -> Plan {
-        let random = &mut self.random;
+        let (scale, random) = (self.scale, &mut self.random);
         let later = |random: &mut Random| clock.plus(Duration::from_secs(random.below(1_500)));
         let whole = u64::from(POSITIONS);
         let positions = u16::try_from(random.between(1, whole - 1)).unwrap_or(1);
@@ -180,12 +187,12 @@ impl Operator {
         Plan {
             waves,
             pace: Pace {
-                in_flight_max: u32::try_from(random.between(1, 6)).unwrap_or(1),
+                in_flight_max: u32::try_from(scale * random.between(1, 6)).unwrap_or(1),
                 ..Plan::standard(clock).pace
             },
             abort: AbortRule {
                 failed_percent: [20, 50, 101, 101][random.index(4)],
-                ended_min: u32::try_from(random.between(1, 4)).unwrap_or(1),
+                ended_min: u32::try_from(scale * random.between(1, 4)).unwrap_or(1),
             },
             retry: RetryRule {
                 attempts_max: u32::try_from(random.between(1, 3)).unwrap_or(1),

@@ -18,8 +18,8 @@ pub(super) struct Policy {
     pub(super) means: fn(&Pair<'_>) -> bool,
 }
 
-/// All policies in use.
-pub(super) const POLICIES: [Policy; 5] = [
+/// All policies in use. What the devices that speak LwM2M say of themselves, the first and the last can ask for.
+const POLICIES: [Policy; 6] = [
     Policy { source: "device.version < update.version", means: is_older },
     Policy {
         source: "device.version < update.version && device.region == 'eu'",
@@ -31,7 +31,23 @@ pub(super) const POLICIES: [Policy; 5] = [
     },
     Policy { source: "device.ring == 1 && device.version != update.version", means: is_ring_one_and_other },
     Policy { source: "device.region in ['eu', 'us']", means: |pair| text(pair, "region").is_some() },
+    Policy {
+        source: "device.version < update.version && device.radio_signal_strength > -100",
+        means: |pair| {
+            is_older(pair) && text(pair, "radio_signal_strength").is_some_and(|dbm| is_above(&dbm, -100))
+        },
+    },
 ];
+
+/// The choice of an operator whose devices speak HTTP, by place.
+pub(super) const FOR_HTTP: &[usize] = &[0, 1, 2, 3, 4];
+/// The choice of one, most of whose devices speak LwM2M: some releases are not for those.
+pub(super) const FOR_LWM2M: &[usize] = &[0, 0, 0, 5, 5, 1, 3];
+
+/// The policy at a place of the choice.
+pub(super) fn source(choice: &[usize], place: usize) -> &'static str {
+    POLICIES[choice[place]].source
+}
 
 /// What a policy means for a pair; `None` if it is none of ours.
 pub(super) fn meaning(source: &str, pair: &Pair<'_>) -> Option<bool> {
@@ -51,6 +67,10 @@ fn is_older(pair: &Pair<'_>) -> bool {
 fn is_ring_one_and_other(pair: &Pair<'_>) -> bool {
     let differs = precedence(pair.device_version, pair.update_version) != Some(std::cmp::Ordering::Equal);
     differs && text(pair, "ring").as_deref() == Some("1")
+}
+
+fn is_above(number: &str, least: i64) -> bool {
+    number.parse::<i64>().is_ok_and(|number| number > least)
 }
 
 /// An attribute as text, whichever type the device gave it.

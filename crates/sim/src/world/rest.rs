@@ -1,24 +1,33 @@
 //! What must be so after each tick, and in the end, when everything works and nobody interferes.
 
 use super::World;
+use super::books::Row;
 use super::reference::{Expected, expected};
+use std::collections::BTreeMap;
 use updraft_core::explain::Obstacle;
+use updraft_core::fleet::CLOSED_PER_TICK_MAX;
+use updraft_core::id::DeviceId;
 use updraft_core::state::StateKind;
 use updraft_core::time::Timestamp;
 
-/// After a tick nothing is overdue, and nothing of an aborted rollout is open.
+/// After a tick nothing is overdue, and nothing of an aborted rollout is open; unless there was more than one tick closes.
 pub(super) fn check_after_tick(world: &mut World, clock: Timestamp) {
     let World { books, truth, .. } = world;
-    for row in books.rows().filter(|row| row.execution.state.is_open()) {
+    let mut left = Vec::new();
+    for row in books.open_rows() {
         let execution = &row.execution;
-        let name = format!("{}-{} of {}", execution.rollout, execution.attempt, execution.device);
+        let name = || format!("{}-{} of {}", execution.rollout, execution.attempt, execution.device);
         if execution.deadline <= clock {
-            truth.complain(format!("{name} is open beyond its deadline"));
+            left.push(format!("{} is open beyond its deadline", name()));
         }
         let rollout = books.rollout(&execution.rollout);
         if rollout.is_some_and(|rollout| rollout.state == updraft_core::rollout::RolloutState::Aborted) {
-            truth.complain(format!("{name} is open, and its rollout is aborted"));
+            left.push(format!("{} is open, and its rollout is aborted", name()));
         }
+    }
+    let is_closed_now = |row: &&Row| !row.execution.state.is_open() && row.execution.changed == clock;
+    if !left.is_empty() && books.rows().filter(is_closed_now).count() < CLOSED_PER_TICK_MAX {
+        left.into_iter().for_each(|complaint| truth.complain(complaint));
     }
 }
 
@@ -26,7 +35,7 @@ pub(super) fn check_after_tick(world: &mut World, clock: Timestamp) {
 pub(super) fn unrest(world: &mut World) -> Vec<String> {
     let mut unrest = Vec::new();
     let clock = world.server.clock(world.now);
-    for row in world.books.rows().filter(|row| row.execution.state.is_open()) {
+    for row in world.books.open_rows() {
         let execution = &row.execution;
         let (rollout, device, state) = (&execution.rollout, &execution.device, execution.state);
         unrest.push(format!("{rollout} of {device} is still {state:?}"));
@@ -43,7 +52,7 @@ fn unrest_of(world: &mut World, device: usize, clock: Timestamp) -> Option<Strin
     let truth = &world.truth.devices[device];
     let id = truth.id.clone();
     if !world.devices[device].is_idle() {
-        return Some(format!("{id} is not idle"));
+        return Some(format!("{id} is not idle: {}", world.devices[device].standing()));
     }
     let Some(known) = world.books.devices.get(&id) else {
         return Some(format!("{id} is not in the books"));
@@ -86,6 +95,10 @@ fn check_explanation(world: &mut World, device: usize, clock: Timestamp) -> Opti
 pub(super) fn check_store(world: &mut World) {
     let saved = std::mem::take(&mut world.truth.complaints);
     let mut complaints = saved;
+    let mut rows: BTreeMap<DeviceId, usize> = BTreeMap::new();
+    for row in world.books.rows() {
+        *rows.entry(row.execution.device.clone()).or_default() += 1;
+    }
     for device in world.books.devices.values() {
         match world.server.disk.record(&device.id) {
             Ok(record) => {
@@ -101,7 +114,7 @@ pub(super) fn check_store(world: &mut World) {
                         ));
                     }
                 }
-                let booked = world.books.rows().filter(|row| row.execution.device == device.id).count();
+                let booked = rows.get(&device.id).copied().unwrap_or_default();
                 if booked != record.executions.len() {
                     complaints.push(format!("{} has {booked} executions saved, others stored", device.id));
                 }

@@ -9,8 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use updraft_core::id::{DeviceId, ProductName};
 use updraft_core::position::stable_hash;
 
-/// Lines kept of what happened last, for the report of a failing seed.
+/// What devices' IDs begin with; their number follows.
+pub(super) const ID_START: &str = "device-";
+/// Lines told of what happened last, for the report of a failing seed.
 const STORY_LINES_MAX: usize = 60;
+/// Lines kept, so that where much happens at once there are some of the device that the report is about.
+const STORY_LINES_KEPT: usize = 100_000;
 
 /// A stretch of time in which a device ran one version.
 #[derive(Debug, Clone)]
@@ -115,6 +119,11 @@ impl Image {
     }
 }
 
+/// The words of a line, without the signs around them.
+fn words(line: &str) -> impl Iterator<Item = &str> {
+    line.split([' ', ':', ','])
+}
+
 /// Everything that is so, whoever knows it.
 #[derive(Debug, Default)]
 pub(super) struct Truth {
@@ -128,21 +137,35 @@ pub(super) struct Truth {
 }
 
 impl Truth {
+    /// Which device has an ID; the world calls them by their numbers.
+    pub(super) fn number_of(&self, id: &DeviceId) -> Option<usize> {
+        let number = id.as_str().strip_prefix(ID_START)?.parse::<usize>().ok()?;
+        self.devices.get(number).is_some_and(|device| device.id == *id).then_some(number)
+    }
+
     pub(super) fn complain(&mut self, complaint: String) {
         self.complaints.push(complaint);
     }
 
     /// Notes what happened, for whoever reads a failing seed.
     pub(super) fn tell(&mut self, now: u64, line: &str) {
-        if self.story.len() == STORY_LINES_MAX {
+        if self.story.len() == STORY_LINES_KEPT {
             self.story.pop_front();
         }
         self.story
             .push_back(format!("{:>10.3} s  {line}", std::time::Duration::from_millis(now).as_secs_f64()));
     }
 
+    /// What happened last, to the devices that the complaints name where they name some, and to all.
     pub(super) fn story(&self) -> Vec<String> {
-        self.story.iter().cloned().collect()
+        let complaints = self.complaints.iter().flat_map(|complaint| words(complaint));
+        let named: BTreeSet<_> = complaints.filter(|word| word.starts_with(ID_START)).collect();
+        let is_told = |line: &&String| {
+            let mut devices = words(line).filter(|word| word.starts_with(ID_START)).peekable();
+            named.is_empty() || devices.peek().is_none() || devices.any(|device| named.contains(device))
+        };
+        let told: Vec<_> = self.story.iter().filter(is_told).cloned().collect();
+        told[told.len().saturating_sub(STORY_LINES_MAX)..].to_vec()
     }
 
     /// Counts something that happened.

@@ -2,8 +2,8 @@
 
 use super::super::truth::Truth;
 use sha2::{Digest, Sha256};
-use updraft_lwm2m::firmware::Record;
 use updraft_lwm2m::firmware::object::{Image, Restart};
+use updraft_lwm2m::firmware::{Record, State};
 
 /// Starts that an image on trial has, before the device goes back by itself.
 const TRIAL_STARTS_MAX: u32 = 3;
@@ -29,7 +29,7 @@ pub(super) struct Chip {
     pub(super) slot: Vec<u8>,
     /// How often the device has started.
     pub(super) boot: u64,
-    /// What the next start will say of the installation before.
+    /// What each start says of the installation before, until object 5 has kept what came of it.
     restart: Restart,
     /// Changes that are made until the power goes.
     changes_left: Option<u64>,
@@ -76,6 +76,9 @@ impl Chip {
 
     /// Keeps what object 5 remembers.
     pub(super) fn persist(&mut self, record: Record) {
+        if record.state != State::Updating {
+            self.restart = Restart::Plain;
+        }
         if !self.loses_records {
             self.record = record;
         }
@@ -114,6 +117,12 @@ impl Chip {
         Some(trial)
     }
 
+    /// What is in the slot does not work, which was found before it ran.
+    pub(super) fn refuse(&mut self) {
+        self.slot.clear();
+        self.restart = Restart::RolledBack(Image::Dropped);
+    }
+
     /// A start: what object 5 is told of it. An image on trial that was started too often is given up, and told.
     pub(super) fn start(&mut self, now: u64, device: usize, truth: &mut Truth) -> Restart {
         self.boot += 1;
@@ -129,11 +138,7 @@ impl Chip {
             None => (self.version.clone(), false),
         };
         truth.starts(now, device, &version, on_trial, self.boot);
-        if self.trial.is_some() {
-            Restart::OnTrial
-        } else {
-            std::mem::replace(&mut self.restart, Restart::Plain)
-        }
+        if self.trial.is_some() { Restart::OnTrial } else { self.restart }
     }
 
     /// Somebody flashes the device by hand: nothing of before is left.

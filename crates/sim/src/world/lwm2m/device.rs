@@ -105,6 +105,14 @@ impl Constrained {
         is_registered && self.chip.trial.is_none() && matches!(state, Some(State::Idle | State::Downloaded))
     }
 
+    /// How it stands, for whoever reads a failing seed.
+    pub(in super::super) fn standing(&self) -> String {
+        let client = self.client.as_ref();
+        let state = client.and_then(Client::firmware_object).map(Object::state);
+        let is_registered = client.is_some_and(|client| client.location().is_some());
+        format!("{state:?}, registered: {is_registered}, on trial: {:?}, {:?}", self.chip.trial, self.nature)
+    }
+
     pub(in super::super) fn next_wake(&self) -> Option<u64> {
         let client = self.client.as_ref().and_then(Client::poll_timeout);
         [self.alarms.next(), client.map(|due| due.0)].into_iter().flatten().min()

@@ -94,6 +94,9 @@ impl Constrained {
     pub(super) fn fetch(&mut self, io: &mut Io<'_>) {
         let now = Moment(io.now);
         let (Some(client), Some(fetching)) = (&mut self.client, &mut self.fetching) else { return };
+        if self.nature.fetches_nothing {
+            return;
+        }
         if client.location().is_none() || fetching.asked.is_some() {
             return self.alarms.set(Alarm::Fetch, io.now + TRY_AGAIN_MS);
         }
@@ -169,7 +172,9 @@ impl Constrained {
         let (now, digest) = (Moment(io.now), self.chip.digest());
         let Some(client) = &mut self.client else { return };
         let attempt = client.firmware_object().map_or(0, |object| object.record().attempt);
-        if let Some(version) = io.truth.image(&digest).map(|image| image.version.clone()) {
+        if self.nature.damages_images {
+            client.firmware(now, |object| object.handle_failed(now, attempt, UpdateResult::Integrity));
+        } else if let Some(version) = io.truth.image(&digest).map(|image| image.version.clone()) {
             client.firmware(now, |object| object.handle_verified(now, attempt, None, Some(version)));
         } else {
             let id = &io.truth.devices[self.device].id;
@@ -228,7 +233,7 @@ impl Constrained {
             self.installing = Some(attempt);
             return self.alarms.set(Alarm::Install, io.now + TRY_AGAIN_MS);
         }
-        self.chip.slot.clear();
+        self.chip.refuse();
         let now = Moment(io.now);
         if let Some(client) = &mut self.client {
             let result = UpdateResult::UpdateFailed;

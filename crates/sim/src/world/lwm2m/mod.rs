@@ -136,8 +136,7 @@ impl World {
     }
 
     fn device_number(&self, id: &DeviceId) -> usize {
-        let found = self.truth.devices.iter().position(|device| device.id == *id);
-        found.expect("only the world's own devices speak")
+        self.truth.number_of(id).expect("only the world's own devices speak")
     }
 
     fn arrive(&mut self, now: Moment, device: usize, packet: Packet) {

@@ -32,6 +32,10 @@ pub(super) struct Nature {
     pub(super) defers: bool,
     /// After a restart it says that nothing came of any update.
     pub(super) forgets_results: bool,
+    /// It takes a link, and never asks for a byte.
+    pub(super) fetches_nothing: bool,
+    /// It finds every image damaged.
+    pub(super) damages_images: bool,
     /// Its radio signal, in dBm.
     pub(super) signal_dbm: i32,
 }
@@ -50,6 +54,8 @@ impl Nature {
         has_trial: false,
         defers: false,
         forgets_results: false,
+        fetches_nothing: false,
+        damages_images: false,
         signal_dbm: -80,
     };
 
@@ -71,6 +77,8 @@ impl Nature {
             has_trial: random.chance(500),
             defers: random.chance(200),
             forgets_results: random.chance(150),
+            fetches_nothing: false,
+            damages_images: false,
             signal_dbm: -i32::try_from(random.between(60, 120)).unwrap_or(60),
         }
     }

@@ -35,6 +35,7 @@ fn a_device_that_vanishes_for_days_while_it_downloads_is_updated_when_it_is_back
 #[test]
 fn a_device_that_vanishes_for_days_with_an_image_is_updated_when_it_is_back() {
     vanishes(Preference::Push, State::Downloaded);
+    vanishes(Preference::Pull, State::Downloaded);
 }
 
 #[test]
@@ -45,25 +46,30 @@ fn a_device_that_vanishes_for_days_while_it_installs_is_believed_when_it_is_back
 
 #[test]
 fn a_device_without_a_connection_id_that_moves_is_found_by_its_next_update() {
-    let mut story = Story::pushed();
-    story.until(5 * MINUTE, "the device is known", are_known);
-    story.release(NEW, IMAGE_BYTES, 0);
-    story.until(HOUR, "half is there", |world| has_bytes(world, 0, IMAGE_BYTES / 2));
-    story.world.move_address(0);
-    story.rest(2 * HOUR);
-    story.all_succeeded(1);
+    for prefer in [Preference::Push, Preference::Pull] {
+        let mut story = Story::new(prefer, [Nature::PLAIN]);
+        story.until(5 * MINUTE, "the device is known", are_known);
+        story.release(NEW, IMAGE_BYTES, 0);
+        story.until(HOUR, "half is there", |world| has_bytes(world, 0, IMAGE_BYTES / 2));
+        story.world.move_address(0);
+        story.rest(2 * HOUR);
+        story.all_succeeded(1);
+    }
 }
 
 #[test]
 fn a_device_with_a_connection_id_that_moves_is_found_by_its_next_word() {
-    let mut story = Story::new(Preference::Pull, [Nature { is_secured: true, ..Nature::PLAIN }]);
-    story.until(5 * MINUTE, "the device is known", are_known);
-    story.release(NEW, IMAGE_BYTES, 0);
-    story.until(HOUR, "half is there", |world| has_bytes(world, 0, IMAGE_BYTES / 2));
-    story.world.move_address(0);
-    story.until(5 * MINUTE, "the device runs the new version", has_succeeded);
-    story.rest(HOUR);
-    story.all_succeeded(1);
+    for (prefer, within) in [(Preference::Pull, 5 * MINUTE), (Preference::Push, 15 * MINUTE)] {
+        let mut story = Story::new(prefer, [Nature { is_secured: true, ..Nature::PLAIN }]);
+        story.until(5 * MINUTE, "the device is known", are_known);
+        story.release(NEW, IMAGE_BYTES, 0);
+        story.until(HOUR, "half is there", |world| has_bytes(world, 0, IMAGE_BYTES / 2));
+        story.world.move_address(0);
+        story.until(within, "the device runs the new version", has_succeeded);
+        story.rest(HOUR);
+        story.all_succeeded(1);
+        assert_eq!(story.count("registrations"), 2, "once at first, once on the new version");
+    }
 }
 
 #[test]

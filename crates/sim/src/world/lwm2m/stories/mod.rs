@@ -19,7 +19,7 @@ use updraft_core::id::{ProductName, RolloutId};
 use updraft_core::policy::Policy;
 use updraft_core::release::{Artifact, Release};
 use updraft_core::rollout::{Pace, Plan, RetryRule};
-use updraft_core::state::{ExecutionState, StateKind};
+use updraft_core::state::{ExecutionState, FailureReason, StateKind};
 use updraft_core::version::Version;
 use updraft_lwm2m::client::Client;
 use updraft_lwm2m::firmware::{Object, State};
