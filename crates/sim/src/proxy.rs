@@ -1,10 +1,10 @@
-//! A UDP proxy that stands for a bad network: it loses, delays and withholds datagrams between real programs, and gives
-//! devices other source ports, as a NAT does that has forgotten them.
+//! A UDP proxy that stands for a bad network: it loses, delays, reorders and withholds datagrams between real programs, and
+//! gives devices other source ports, as a NAT does that has forgotten them.
 //!
 //! Each client is given a socket of its own towards the server, so the server sees one address for each. What happens to
 //! the n-th datagram of a direction depends on the seed alone.
 //!
-//! Deliberately absent: reordering (but for what a change of the delay brings), doubling, limits of bandwidth.
+//! Deliberately absent: doubling, limits of bandwidth.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -29,6 +29,10 @@ pub struct Weather {
     pub lost_per_mille: u64,
     /// How long each takes, one way.
     pub delay: Duration,
+    /// How many of a thousand take so much longer that what is sent after them arrives before them.
+    pub late_per_mille: u64,
+    /// How much longer those take.
+    pub late_by: Duration,
 }
 
 /// What has happened to datagrams so far.
@@ -38,6 +42,8 @@ pub struct Counts {
     pub carried: u64,
     /// Lost by chance.
     pub lost: u64,
+    /// Of those sent on, the late ones.
+    pub late: u64,
     /// Withheld in a blackout.
     pub withheld: u64,
 }
@@ -212,13 +218,13 @@ impl Shared {
     /// Puts a datagram on its way, or not.
     fn put(&self, parcel: Parcel) {
         let mut road = self.road();
-        let lost_per_mille = road.weather.lost_per_mille;
+        let Weather { lost_per_mille, delay, late_per_mille, late_by } = road.weather;
         let random = match parcel.way {
             Way::ToServer => &mut road.to_server,
             Way::ToClient => &mut road.to_clients,
         };
         // Drawn in any case, so that a blackout does not change what happens after it.
-        let is_lost = random.chance(lost_per_mille);
+        let (is_lost, is_late) = (random.chance(lost_per_mille), random.chance(late_per_mille));
         if road.is_dark {
             road.counts.withheld += 1;
         } else if is_lost {
@@ -226,7 +232,9 @@ impl Shared {
         } else {
             road.counts.carried += 1;
             road.put += 1;
-            let entry = (Instant::now() + road.weather.delay, road.put, parcel);
+            road.counts.late += u64::from(is_late);
+            let delay = if is_late { delay + late_by } else { delay };
+            let entry = (Instant::now() + delay, road.put, parcel);
             road.on_the_way.push(Reverse(entry));
             self.put.notify_one();
         }
@@ -310,7 +318,7 @@ mod tests {
 
     /// Which of the numbers 0 to 199 arrive at a server, sent one after another.
     fn arriving(seed: u64) -> Vec<u8> {
-        let (server, proxy, client) = line(Weather { lost_per_mille: 100, delay: Duration::ZERO }, seed);
+        let (server, proxy, client) = line(Weather { lost_per_mille: 100, ..Weather::default() }, seed);
         for number in 0..200 {
             client.send(&[number]).unwrap();
         }
@@ -340,7 +348,7 @@ mod tests {
     #[test]
     fn each_way_takes_its_time_and_keeps_the_order() {
         let delay = Duration::from_millis(50);
-        let (server, _proxy, client) = line(Weather { lost_per_mille: 0, delay }, 1);
+        let (server, _proxy, client) = line(Weather { delay, ..Weather::default() }, 1);
         let began = Instant::now();
         client.send(b"one").unwrap();
         client.send(b"two").unwrap();
@@ -353,6 +361,27 @@ mod tests {
         server.send_to(b"back", from).unwrap();
         assert_eq!(client.recv(&mut buffer).unwrap(), 4);
         assert!(began.elapsed() >= 2 * delay);
+    }
+
+    #[test]
+    fn what_is_late_is_overtaken() {
+        let weather =
+            Weather { late_per_mille: 200, late_by: Duration::from_millis(300), ..Weather::default() };
+        let (server, proxy, client) = line(weather, 3);
+        for number in 0..50 {
+            client.send(&[number]).unwrap();
+        }
+        let mut buffer = [0; 8];
+        let arrived: Vec<u8> = (0..50)
+            .map(|_| {
+                server.recv_from(&mut buffer).unwrap();
+                buffer[0]
+            })
+            .collect();
+        let late = usize::try_from(proxy.counts().late).unwrap();
+        assert!((1..50).contains(&late), "{late}");
+        let (first, last) = arrived.split_at(50 - late);
+        assert!(first.is_sorted() && last.is_sorted() && !arrived.is_sorted(), "{arrived:?}");
     }
 
     #[test]

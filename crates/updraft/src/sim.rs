@@ -1,12 +1,17 @@
 //! `updraft sim`: load on a real server by simulated devices.
 
+mod keys;
+
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use updraft_server::config::{DATA_VARIABLE, DEFAULT_DATA};
 use updraft_server::interval::parse_duration;
 use updraft_sim::load::{self, Contract, LoadConfig, Summary};
 
+use crate::connection::{Connection, URL_DEFAULT};
 use crate::error::Error;
 use crate::output;
 
@@ -16,7 +21,8 @@ product: `updraft token create --product P`. Without --rate each device comes wh
 latency counts from when a check-in was due. With an mqtts URL each device has a connection of its own, speaks the state \
 replica, and comes when the server pushes. With a coap URL the devices speak LwM2M without security, each from an address \
 of its own (127.16.0.0/12 if the server is on this machine), renew their registrations at the rate or the interval, and take \
-what is pushed to them. Point it only at a server that is yours.";
+what is pushed to them. With a coaps URL they do so over DTLS, each with a pre-shared key of its own: the file of --keys has \
+them, and those that it has not, the server makes by its operator API. Point it only at a server that is yours.";
 
 /// Options of `updraft sim`.
 #[derive(Debug, clap::Args)]
@@ -28,13 +34,14 @@ pub(crate) struct Args {
     /// Which contract they speak
     #[arg(long, value_enum, default_value_t = Protocol::Checkin)]
     protocol: Protocol,
-    /// The server's URL for devices, over HTTP or, as mqtts://host:port, over MQTT, or, as coap://host:port, over LwM2M
+    /// The server's URL for devices, over HTTP or, as mqtts://host:port, over MQTT, or, as coap://host:port or
+    /// coaps://host:port, over LwM2M
     #[arg(long, default_value = "https://127.0.0.1:8443")]
     url: String,
     /// Whom to trust for https and mqtts: the server's ca.pem
     #[arg(long, value_name = "FILE")]
     ca: Option<PathBuf>,
-    /// A token of the devices' product; over LwM2M none is needed
+    /// A token of the devices' product; with coap none is needed, with coaps an operator's where that on this machine will not do
     #[arg(
         long,
         env = "UPDRAFT_TOKEN",
@@ -43,6 +50,15 @@ pub(crate) struct Args {
         hide_default_value = true
     )]
     token: String,
+    /// With coaps: the file with the devices' pre-shared keys, each line an ID, an identity and a key; made if it is not there
+    #[arg(long, value_name = "FILE", default_value = "updraft-sim.keys")]
+    keys: PathBuf,
+    /// With coaps: URL of the operator API, where keys are made for devices that have none in the file
+    #[arg(long, env = "UPDRAFT_URL", value_name = "URL", default_value = URL_DEFAULT)]
+    operator: String,
+    /// With coaps: data folder of the local server
+    #[arg(long, env = DATA_VARIABLE, value_name = "DIR", default_value = DEFAULT_DATA)]
+    data: PathBuf,
     /// The devices' product
     #[arg(long, default_value = "simulated")]
     product: String,
@@ -84,24 +100,12 @@ enum Protocol {
 pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
     let failed = |source| Error::Process { operation: "the simulation", source };
     let json = args.json;
-    let config = LoadConfig {
-        url: args.url,
-        ca: args.ca,
-        token: args.token,
-        contract: match args.protocol {
-            Protocol::Checkin => Contract::Native,
-            Protocol::Ioto => Contract::Ioto,
-        },
-        devices: args.devices,
-        prefix: args.prefix,
-        product: args.product,
-        version: args.version,
-        failing_percent: args.failing,
-        rate: args.rate,
-        interval_max: args.interval,
-        connections: args.connections,
-        duration: args.duration,
-    };
+    let mut config = config(&args);
+    if config.has_keys() {
+        let token = Some(args.token).filter(|token| !token.is_empty());
+        let server = Connection { url: args.operator, token, ca: None, data: args.data };
+        config.keys = keys::have(&args.keys, (0..config.devices).map(|number| config.id(number)), &server)?;
+    }
     let runtime = tokio::runtime::Runtime::new().map_err(|error| failed(error.into()))?;
     let summary = runtime.block_on(load::run(config)).map_err(|error| failed(error.into()))?;
     if json {
@@ -110,6 +114,28 @@ pub(crate) fn run(args: Args) -> Result<ExitCode, Error> {
         print(&summary)?;
     }
     Ok(if summary.errors == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn config(args: &Args) -> LoadConfig {
+    LoadConfig {
+        url: args.url.clone(),
+        ca: args.ca.clone(),
+        token: args.token.clone(),
+        keys: BTreeMap::new(),
+        contract: match args.protocol {
+            Protocol::Checkin => Contract::Native,
+            Protocol::Ioto => Contract::Ioto,
+        },
+        devices: args.devices,
+        prefix: args.prefix.clone(),
+        product: args.product.clone(),
+        version: args.version.clone(),
+        failing_percent: args.failing,
+        rate: args.rate,
+        interval_max: args.interval,
+        connections: args.connections,
+        duration: args.duration,
+    }
 }
 
 fn print(summary: &Summary) -> Result<(), Error> {

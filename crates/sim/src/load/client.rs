@@ -38,6 +38,8 @@ pub(super) struct Target {
     carrier: Carrier,
     host: String,
     port: u16,
+    /// Whether LwM2M goes over DTLS.
+    has_dtls: bool,
     /// Whom to trust, where there is TLS.
     tls: Option<TlsConnector>,
 }
@@ -54,14 +56,22 @@ impl Target {
             Some("mqtt") => (Carrier::Mqtt, 1883, true),
             Some("mqtts") => (Carrier::Mqtt, 8883, false),
             Some("coap") => (Carrier::Lwm2m, 5683, true),
+            // Its devices know the server by their keys.
+            Some("coaps") => (Carrier::Lwm2m, 5684, true),
             Some(_) | None => return Err(invalid()),
         };
         let tls = if is_plain { None } else { Some(connector(ca.ok_or(LoadError::NoCa)?)?) };
-        Ok(Self { carrier, host, port: uri.port_u16().unwrap_or(port), tls })
+        let has_dtls = uri.scheme_str() == Some("coaps");
+        Ok(Self { carrier, host, port: uri.port_u16().unwrap_or(port), has_dtls, tls })
     }
 
     pub(super) fn carrier(&self) -> Carrier {
         self.carrier
+    }
+
+    /// Whether devices prove over DTLS who they are.
+    pub(super) fn is_secured(&self) -> bool {
+        self.has_dtls
     }
 
     /// The server's address.
@@ -81,7 +91,7 @@ impl Target {
             (Carrier::Mqtt, Some("https")) if self.tls.is_some() => {
                 let host = uri.host().ok_or_else(invalid)?.trim_matches(['[', ']']).to_owned();
                 let port = uri.port_u16().unwrap_or(443);
-                Ok(Self { carrier: Carrier::Http, host, port, tls: self.tls.clone() })
+                Ok(Self { carrier: Carrier::Http, host, port, has_dtls: false, tls: self.tls.clone() })
             }
             (Carrier::Mqtt | Carrier::Lwm2m, _) => Err(invalid()),
         }

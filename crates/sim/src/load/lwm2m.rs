@@ -1,21 +1,24 @@
-//! Devices over LwM2M without security: each registers from an address of its own, renews its registration in its
-//! interval, answers what the server reads, and takes what it is sent as an image.
+//! Devices over LwM2M, with a pre-shared key each or without security: each registers from an address of its own, renews its
+//! registration in its interval, answers what the server reads, and takes what it is sent as an image.
 //!
-//! The client is the agent's own. Deliberately absent: DTLS, and fetching images: devices say that they only take pushes.
+//! The client is the agent's own. Deliberately absent: certificates, and fetching images: devices say that they only take
+//! pushes.
 
+use super::line::{DATAGRAM_BYTES_MAX, Heard, Line, receive};
 use super::worker::Common;
 use super::{LoadError, Tally};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::net::UdpSocket;
 use tokio::time::Instant;
+use updraft_core::policy::bucket;
+use updraft_dtls::{ClientConfig, ClientCredential};
 use updraft_lwm2m::client::connectivity::Connectivity;
 use updraft_lwm2m::client::device::Device as DeviceObject;
 use updraft_lwm2m::client::server_object::ServerObject;
-use updraft_lwm2m::client::{Action, Client, Config, Retry};
-use updraft_lwm2m::firmware::object::{Abilities, Action as Firmware};
-use updraft_lwm2m::firmware::{DeliveryMethod, Object, Schemes};
+use updraft_lwm2m::client::{Action, Client, Config, Retry, Session};
+use updraft_lwm2m::firmware::object::{Abilities, Action as Firmware, Image};
+use updraft_lwm2m::firmware::{DeliveryMethod, Object, Schemes, UpdateResult};
 use updraft_lwm2m::registration::Lifetime;
 use updraft_lwm2m::{Moment, Path};
 
@@ -28,8 +31,6 @@ const LISTENS: Duration = Duration::from_secs(2);
 /// Ports used of each loopback address, from this one on: below those that the system gives away.
 const PORT_FIRST: u16 = 10_000;
 const PORTS: u32 = 2_000;
-/// Largest datagram taken.
-const DATAGRAM_BYTES_MAX: usize = 2_048;
 /// Largest image a device takes.
 const IMAGE_BYTES_MAX: u64 = 64 << 20;
 /// How long the registration lives beyond the interval, in intervals: an update or two may be lost.
@@ -37,12 +38,17 @@ const LIFETIME_INTERVALS: u32 = 4;
 /// The bearer devices name: NB-IoT, by the registry's number; and its signal in dBm.
 const BEARER: (u8, i32) = (7, -90);
 
+/// What the summary calls the version of a device that took an image.
+const UPDATED: &str = "pushed";
+
 /// One device.
 struct Device {
     client: Client,
-    address: SocketAddr,
-    server: SocketAddr,
-    socket: Option<UdpSocket>,
+    line: Line,
+    /// Whether images do not work on it.
+    is_failing: bool,
+    /// Whether it runs an image that it was sent.
+    is_updated: bool,
     begun: Instant,
     /// When it last said or heard something.
     heard: Instant,
@@ -60,22 +66,28 @@ pub(super) async fn run(
     let mut tally = Tally::default();
     tokio::time::sleep_until(start).await;
     let wait = interval.unwrap_or(common.config.interval_max);
-    let life = async {
-        let mut device = Device::new(&common, number, wait).await?;
-        device.live(&common, &mut tally, wait).await
-    };
-    // It ends by the clock alone, or because it cannot have a socket.
-    if let Ok(Err(error)) = tokio::time::timeout_at(common.end, life).await {
-        tally.error(&error);
+    let mut is_updated = false;
+    match Device::new(&common, number, wait).await {
+        Ok(mut device) => {
+            let life = device.live(&common, &mut tally, wait);
+            // It ends by the clock alone, or because it cannot have a socket.
+            if let Ok(Err(error)) = tokio::time::timeout_at(common.end, life).await {
+                tally.error(&error);
+            }
+            is_updated = device.is_updated;
+        }
+        Err(error) => tally.error(&error),
     }
-    tally.versions.insert(common.config.version.clone(), 1);
+    // What an image is called is for the server to know.
+    let version = if is_updated { UPDATED } else { &common.config.version };
+    tally.versions.insert(version.to_owned(), 1);
     tally
 }
 
 impl Device {
     async fn new(common: &Common, number: u32, wait: Duration) -> Result<Self, LoadError> {
         let config = &common.config;
-        let endpoint = format!("{}{number:06}", config.prefix);
+        let endpoint = config.id(number);
         let device = DeviceObject {
             manufacturer: "Updraft".to_owned(),
             model: config.product.clone(),
@@ -101,9 +113,11 @@ impl Device {
             .with_connectivity(Connectivity::new(BEARER.0, BEARER.1))
             .with_firmware(Object::new(abilities));
         client.start(Moment(0));
-        let server = common.target.address().await?;
-        let address = SocketAddr::new(own_address(number), own_port(number));
-        Ok(Self { client, address, server, socket: None, begun, heard: begun, asked: Some(begun) })
+        let security = security(common, &endpoint)?;
+        let own = SocketAddr::new(own_address(number), own_port(number));
+        let line = Line::new(own, common.target.address().await?, security.as_ref())?;
+        let is_failing = bucket(&endpoint) < config.failing_percent;
+        Ok(Self { client, line, is_failing, is_updated: false, begun, heard: begun, asked: Some(begun) })
     }
 
     fn now(&self) -> Moment {
@@ -116,26 +130,18 @@ impl Device {
         let mut buffer = [0; DATAGRAM_BYTES_MAX];
         loop {
             self.drive(tally).await?;
-            let due =
-                self.client.poll_timeout().map_or(next, |due| self.begun + Duration::from_millis(due.0));
             let is_quiet = !keeps_socket && self.asked.is_none();
             let silent = self.heard + LISTENS;
-            let wake = due.min(next).min(if is_quiet && self.socket.is_some() { silent } else { next });
-            let received = async {
-                match &self.socket {
-                    Some(socket) => socket.recv(&mut buffer).await.ok(),
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                length = received => {
-                    // An error belongs to an earlier datagram: nobody listened there.
-                    let length = length.unwrap_or(0);
+            let wake = self.due().into_iter().fold(next, Instant::min);
+            let wake = if is_quiet && self.line.socket().is_some() { wake.min(silent) } else { wake };
+            let heard = tokio::select! {
+                length = receive(self.line.socket(), &mut buffer) => {
                     self.heard = Instant::now();
-                    self.client.handle_datagram(self.now(), &buffer[..length]);
+                    self.line.handle_datagram(self.begun.elapsed(), &buffer[..length]).await?
                 }
-                () = tokio::time::sleep_until(wake) => {}
-            }
+                () = tokio::time::sleep_until(wake) => self.line.handle_timeout(self.begun.elapsed()).await?,
+            };
+            self.take(heard, tally);
             let clock = Instant::now();
             self.client.handle_timeout(self.now());
             if clock >= next {
@@ -144,9 +150,41 @@ impl Device {
                 self.client.update(self.now());
             }
             if is_quiet && clock >= silent {
-                self.socket = None;
+                self.line.close();
             }
         }
+    }
+
+    /// When the client or the session wants to be woken.
+    fn due(&self) -> Option<Instant> {
+        let client = self.client.poll_timeout().map(|due| Duration::from_millis(due.0));
+        let due = [client, self.line.due()].into_iter().flatten().min()?;
+        Some(self.begun + due)
+    }
+
+    fn take(&mut self, heard: Vec<Heard>, tally: &mut Tally) {
+        let now = self.now();
+        for heard in heard {
+            match heard {
+                Heard::Connected => self.client.connected(now),
+                Heard::Datagram(datagram) => self.client.handle_datagram(now, &datagram),
+                Heard::Closed(why) => {
+                    tally.error(&LoadError::Answer(why));
+                    self.client.connection_failed(now);
+                }
+            }
+        }
+    }
+
+    /// Has a session, or begins one.
+    async fn connect(&mut self, session: Session, tally: &mut Tally) -> Result<(), LoadError> {
+        if session == Session::Any && self.line.is_connected() {
+            self.client.connected(self.now());
+        } else {
+            let heard = self.line.connect(self.begun.elapsed()).await?;
+            self.take(heard.into_iter().collect(), tally);
+        }
+        Ok(())
     }
 
     /// Does what the client wants done, and sends what it has to send.
@@ -155,18 +193,16 @@ impl Device {
             let mut has_moved = false;
             while let Some(action) = self.client.poll_action() {
                 has_moved = true;
-                self.act(action, tally);
+                if let Action::Connect { session, .. } = action {
+                    self.connect(session, tally).await?;
+                } else {
+                    self.act(action, tally);
+                }
             }
             while let Some(datagram) = self.client.poll_transmit(self.now()) {
                 has_moved = true;
                 self.heard = Instant::now();
-                if self.socket.is_none() {
-                    self.socket = Some(open(self.address, self.server).await?);
-                }
-                if let Some(socket) = &self.socket {
-                    // A full buffer, or a closed port, loses a datagram as the network may.
-                    let _ = socket.try_send(&datagram);
-                }
+                self.line.send(self.begun.elapsed(), &datagram).await?;
             }
             if !has_moved {
                 return Ok(());
@@ -175,9 +211,7 @@ impl Device {
     }
 
     fn act(&mut self, action: Action, tally: &mut Tally) {
-        let now = self.now();
         match action {
-            Action::Connect { .. } => self.client.connected(now),
             Action::Registered(_) => {
                 tally.registrations += 1;
                 self.answered(tally);
@@ -191,7 +225,9 @@ impl Device {
                 tally.error(&LoadError::Answer(format!("a registration failed: {code}")));
             }
             Action::Firmware(firmware) => self.act_on_firmware(&firmware, tally),
-            Action::Disconnect
+            // A session is had before this is asked.
+            Action::Connect { .. }
+            | Action::Disconnect
             | Action::Deregistered
             | Action::Reboot
             | Action::ClockSet(_)
@@ -219,7 +255,13 @@ impl Device {
             Firmware::Verify { attempt } => {
                 self.client.firmware(now, |object| object.handle_verified(now, *attempt, None, None));
             }
+            Firmware::Install { attempt } if self.is_failing => {
+                let (result, image) = (UpdateResult::UpdateFailed, Image::Dropped);
+                self.client
+                    .firmware(now, |object| object.handle_install_failed(now, *attempt, result, image));
+            }
             Firmware::Install { attempt } => {
+                self.is_updated = true;
                 self.client.firmware(now, |object| object.handle_installed(now, *attempt));
                 self.client.changed(now, Path::object(5));
             }
@@ -238,13 +280,13 @@ fn own_port(number: u32) -> u16 {
     PORT_FIRST + u16::try_from(number % PORTS).unwrap_or(0)
 }
 
-async fn open(own: SocketAddr, server: SocketAddr) -> Result<UdpSocket, LoadError> {
-    let failed = |source: std::io::Error| LoadError::Connect(source.into());
-    // Only from this machine are there addresses enough; to another server each device has a port that the system gives.
-    let own = if server.ip().is_loopback() { own } else { SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0) };
-    let socket = UdpSocket::bind(own).await.map_err(failed)?;
-    socket.connect(server).await.map_err(failed)?;
-    Ok(socket)
+/// What a device proves itself by, where the way to the server asks for that.
+fn security(common: &Common, endpoint: &str) -> Result<Option<ClientConfig>, LoadError> {
+    if !common.target.is_secured() {
+        return Ok(None);
+    }
+    let key = common.config.keys.get(endpoint).ok_or_else(|| LoadError::NoKey(endpoint.to_owned()))?;
+    Ok(Some(ClientConfig::new(ClientCredential::Psk(key.clone()))))
 }
 
 #[cfg(test)]

@@ -5,12 +5,16 @@
 
 mod client;
 mod device;
+mod keys;
+mod line;
 mod lwm2m;
 mod mqtt;
 mod subscriber;
 mod worker;
 
 pub use device::{Contract, Device, Fetch, Next};
+pub use keys::{key_line, read_keys};
+pub use updraft_dtls::PreSharedKey;
 
 use client::{Carrier, Target};
 use serde::Serialize;
@@ -36,12 +40,15 @@ const START_SPREAD: Duration = Duration::from_secs(1);
 /// What is to be simulated.
 #[derive(Debug, Clone)]
 pub struct LoadConfig {
-    /// The server's URL for devices: `https`, `mqtts` for the state replica over MQTT, or `coap` for LwM2M without security.
+    /// The server's URL for devices: `https`, `mqtts` for the state replica over MQTT, `coap` for LwM2M
+    /// without security, or `coaps` with it.
     pub url: String,
     /// Whom to trust, as PEM; needed for `https` and `mqtts`.
     pub ca: Option<PathBuf>,
     /// A token of the devices' product.
     pub token: String,
+    /// The devices' pre-shared keys, by their IDs; needed for `coaps`.
+    pub keys: BTreeMap<String, PreSharedKey>,
     /// Which contract the devices speak.
     pub contract: Contract,
     /// How many devices, up to [`DEVICES_MAX`].
@@ -71,11 +78,16 @@ pub enum LoadError {
     #[error("{0}")]
     Setting(String),
     /// The URL is none.
-    #[error("{0} is not a URL of a server: write https://host:port, mqtts://host:port or coap://host:port")]
+    #[error(
+        "{0} is not a URL of a server: write https://host:port, mqtts://host:port, coap://host:port or coaps://host:port"
+    )]
     Url(String),
     /// There is nobody to trust.
     #[error("a URL with TLS needs the server's certificate authority: --ca DATA/ca.pem")]
     NoCa,
+    /// A device has no key.
+    #[error("device {0} has no pre-shared key")]
+    NoKey(String),
     /// The certificate authority cannot be used.
     #[error("{path} holds no certificate authority in PEM")]
     Ca {
@@ -146,6 +158,12 @@ pub struct Summary {
 }
 
 impl LoadConfig {
+    /// Whether the devices need [`Self::keys`].
+    #[must_use]
+    pub fn has_keys(&self) -> bool {
+        self.url.starts_with("coaps://")
+    }
+
     fn check(&self) -> Result<(), LoadError> {
         let setting = |text: String| Err(LoadError::Setting(text));
         if !(1..=DEVICES_MAX).contains(&self.devices) {
@@ -176,9 +194,14 @@ impl LoadConfig {
         Ok(())
     }
 
+    /// The ID of a device.
+    #[must_use]
+    pub fn id(&self, number: u32) -> String {
+        format!("{}{number:06}", self.prefix)
+    }
+
     fn device(&self, number: u32) -> Device {
-        let id = format!("{}{number:06}", self.prefix);
-        Device::new(self.contract, id, &self.product, &self.version, self.failing_percent)
+        Device::new(self.contract, self.id(number), &self.product, &self.version, self.failing_percent)
     }
 }
 

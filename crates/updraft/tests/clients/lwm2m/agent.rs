@@ -14,6 +14,8 @@ use super::stage::until;
 
 /// The agent's ID.
 pub(super) const DEVICE: &str = "agent-1";
+/// Its product.
+pub(super) const PRODUCT: &str = "cam";
 
 /// Leshan's server, by its REST interface.
 pub(super) struct Leshan {
@@ -88,7 +90,7 @@ pub(super) fn agent(folder: &Path, words: &[&str]) -> Option<Running> {
         return None;
     }
     let mut command = Command::new(path);
-    command.args(["run", "--transport", "lwm2m", "--id", DEVICE, "--product", "cam"]);
+    command.args(["run", "--transport", "lwm2m", "--id", DEVICE, "--product", PRODUCT]);
     command.args(["--version", "1.0.0", "--state", "state", "--slots", "slots", "--start-delay", "0s"]);
     command.args(words);
     command.current_dir(folder).process_group(0);

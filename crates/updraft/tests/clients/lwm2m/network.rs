@@ -92,7 +92,7 @@ fn survives(more: &str, method: &str, bytes: usize, signal: Option<Signal>) {
     }
     let mut server = Server::also_with(more);
     // Slow, so that the server is gone in the middle.
-    let weather = Weather { lost_per_mille: 10, delay: Duration::from_millis(5) };
+    let weather = Weather { lost_per_mille: 10, delay: Duration::from_millis(5), ..Weather::default() };
     let proxy = proxy(&server, "coap://", weather);
     let method = format!("method={method}");
     let device = meter(&server, &format!("coap://{}", proxy.address()), &[&method, "lifetime=20"]);

@@ -70,7 +70,7 @@ impl Server {
         self.roll_out_image(product, version, b"unreadable\n")
     }
 
-    fn roll_out_image(&self, product: &str, version: &str, image: &[u8]) -> String {
+    pub(super) fn roll_out_image(&self, product: &str, version: &str, image: &[u8]) -> String {
         fs::write(self.path("image.bin"), image).unwrap();
         self.verb(&["release", "add", "--product", product, "--version", version, "--file", "image.bin"]);
         let started = self.verb(&["rollout", "start", "--product", product, "--version", version]);
