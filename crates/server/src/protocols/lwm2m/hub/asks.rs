@@ -181,8 +181,12 @@ impl Hub {
         }
         match purpose {
             Purpose::Describe(path) => {
-                self.take_description(&device, path, &came);
-                self.describe_on(now, &device);
+                let is_silent = matches!(came, Came::Nothing(Failure::Silent | Failure::Unanswered));
+                if !is_silent {
+                    self.take_description(&device, path, &came);
+                    self.describe_on(now, &device);
+                }
+                // Else it is asked again with its next word: nobody is described by what it did not say.
             }
             Purpose::Drive(id, operation) => {
                 self.take_driven(now, &device, request, id, &operation, &came);
@@ -214,11 +218,6 @@ impl Hub {
 
     fn take_description(&mut self, device: &DeviceId, path: Path, came: &Came) {
         let Some(registered) = self.devices.get_mut(device) else { return };
-        let is_silent = matches!(came, Came::Nothing(Failure::Silent | Failure::Unanswered));
-        if is_silent && registered.sleeps() {
-            // It sleeps: the rest is read when it is awake.
-            return;
-        }
         registered.active().to_describe.retain(|waiting| *waiting != path);
         if let Ok(entries) = content_of(&path, came) {
             registered.learn(&path, &entries);
