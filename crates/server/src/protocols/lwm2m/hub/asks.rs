@@ -179,20 +179,21 @@ impl Hub {
         if matches!(came, Came::Nothing(Failure::Silent)) {
             self.fell_silent(now, &device);
         }
+        let is_silent = matches!(came, Came::Nothing(Failure::Silent | Failure::Unanswered));
         match purpose {
+            // It is asked again with its next word: nobody is described by what it did not say.
+            Purpose::Describe(_) if is_silent => {}
             Purpose::Describe(path) => {
-                let is_silent = matches!(came, Came::Nothing(Failure::Silent | Failure::Unanswered));
-                if !is_silent {
-                    self.take_description(&device, path, &came);
-                    self.describe_on(now, &device);
-                }
-                // Else it is asked again with its next word: nobody is described by what it did not say.
+                self.take_description(&device, path, &came);
+                self.describe_on(now, &device);
             }
             Purpose::Drive(id, operation) => {
                 self.take_driven(now, &device, request, id, &operation, &came);
             }
             Purpose::Link => {
-                self.take_description(&device, Path::instance(4, 0), &came);
+                if !is_silent {
+                    self.take_description(&device, Path::instance(4, 0), &came);
+                }
                 self.decide_now(now, &device);
             }
             Purpose::Order(number) => self.take_order_answer(now, &device, request, number, &came),
