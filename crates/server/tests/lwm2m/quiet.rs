@@ -1,15 +1,24 @@
 //! Devices that are quiet for long: nothing is kept of the line to them, and nothing is lost.
 
 use crate::lone_hub::{NOW, World};
+use std::sync::Arc;
 use std::time::Duration;
 use updraft_core::time::Timestamp;
-use updraft_lwm2m::Path;
-use updraft_lwm2m::coap::{Code, Method, Request};
+use updraft_lwm2m::coap::{Code, Config, Method, Peer, Request};
+use updraft_lwm2m::content::ContentFormat;
+use updraft_lwm2m::{Moment, Path};
 use updraft_server::protocols::lwm2m::desk::{Operation, Order};
 use updraft_server::protocols::lwm2m::hub::{Action, LineId};
 
 /// Longer than a line is kept after its last word (EXCHANGE_LIFETIME, twice).
 const LONG: Duration = Duration::from_secs(500);
+
+/// When a question that is not answered is given up, at the latest (MAX_TRANSMIT_WAIT, RFC 7252 §4.8.2).
+const GIVEN_UP: Duration = Duration::from_secs(93);
+/// The code of a GET (RFC 7252 §12.1.1).
+const GET: u8 = 1;
+/// When a device is read again that did not answer, at the latest (10 minutes, and a look).
+const AGAIN: Duration = Duration::from_secs(620);
 
 /// A world with one device, of which nothing was heard for long.
 fn quiet() -> (World, LineId) {
@@ -67,4 +76,34 @@ fn who_is_revoked_is_cut_off_though_the_line_was_left_out() {
         "{ended:?}"
     );
     assert!(!world.hub.standing(NOW.plus(LONG), &"d1".parse().unwrap()).unwrap().is_awake);
+}
+
+#[test]
+fn a_device_that_did_not_answer_is_not_described_and_is_read_again_after_a_while() {
+    let mut world = World::new();
+    let line = world.connect(1, [192, 0, 2, 1]);
+    let mut peer = Peer::new([1; 32], Arc::new(Config::default()));
+    let request = Request::new(Method::Post, "rd")
+        .with_query("ep=d1")
+        .with_query("lwm2m=1.1")
+        .with_payload(ContentFormat::LINK.0, b"</3/0>".to_vec());
+    peer.request(NOW, request).unwrap();
+    world.hub.handle_datagram(NOW, line, &peer.poll_transmit().unwrap());
+    let reads = |world: &mut World| {
+        let sent = |action: &Action| matches!(action, Action::Send(_, datagram) if datagram[1] == GET);
+        actions(world).iter().filter(|action| sent(action)).count()
+    };
+    assert_eq!(reads(&mut world), 1, "it is read at once");
+    let mut now = NOW;
+    let mut pass = |world: &mut World, until: Moment| {
+        while world.hub.poll_timeout().is_some_and(|due| due <= until) {
+            now = now.max(world.hub.poll_timeout().unwrap());
+            world.hub.handle_timeout(now);
+        }
+    };
+    pass(&mut world, NOW.plus(GIVEN_UP));
+    let all = actions(&mut world);
+    assert!(!all.iter().any(|action| matches!(action, Action::Describe(..))), "by nothing: {all:?}");
+    pass(&mut world, NOW.plus(GIVEN_UP + AGAIN));
+    assert!(reads(&mut world) > 0, "and again");
 }

@@ -1,7 +1,9 @@
 //! What devices are asked, and what comes of it.
 
-use super::device::Step;
+use super::device::{Registered, Step};
 use super::{Action, Hub, LineId};
+use std::collections::BTreeSet;
+use std::time::Duration;
 use updraft_core::id::DeviceId;
 use updraft_lwm2m::coap::{Code, Failure, Method, Observe, Request, RequestId, Response};
 use updraft_lwm2m::content::{self, ContentFormat, FormatError};
@@ -10,6 +12,9 @@ use updraft_lwm2m::{Entry, Moment, Path, Value};
 
 /// Objects that describe a device, in the order they are read.
 const DESCRIBING: [u16; 3] = [3, 4, 5];
+
+/// How long to wait before a device is read again that did not answer: it may have been off for a moment, or be gone.
+const READ_AGAIN: Duration = Duration::from_secs(600);
 
 /// Why a device was asked.
 #[derive(Debug, Clone, PartialEq)]
@@ -181,8 +186,12 @@ impl Hub {
         }
         let is_silent = matches!(came, Came::Nothing(Failure::Silent | Failure::Unanswered));
         match purpose {
-            // It is asked again with its next word: nobody is described by what it did not say.
-            Purpose::Describe(_) if is_silent => {}
+            // It is asked again, with its next word or after a while: nobody is described by what it did not say.
+            Purpose::Describe(_) if is_silent => {
+                if let Some(registered) = self.devices.get_mut(&device) {
+                    registered.active().read_again = Some(now.plus(READ_AGAIN));
+                }
+            }
             Purpose::Describe(path) => {
                 self.take_description(&device, path, &came);
                 self.describe_on(now, &device);
@@ -302,6 +311,25 @@ impl Hub {
             self.describe_waiting(now, device);
             self.step(now, device, Step::Awake);
             self.order_on(now, device);
+        }
+    }
+
+    /// Reads those again that did not answer a while ago.
+    pub(super) fn read_again(&mut self, now: Moment) {
+        let is_due = |known: &Registered| {
+            known.active.as_ref().and_then(|active| active.read_again).is_some_and(|at| at <= now)
+        };
+        let due: BTreeSet<_> = self
+            .devices
+            .iter()
+            .filter(|(_, known)| is_due(known))
+            .map(|(device, _)| device.clone())
+            .collect();
+        for device in due {
+            if let Some(registered) = self.devices.get_mut(&device) {
+                registered.active().read_again = None;
+            }
+            self.describe_waiting(now, &device);
         }
     }
 

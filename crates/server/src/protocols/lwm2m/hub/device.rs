@@ -76,6 +76,8 @@ pub(super) struct Active {
     pub(super) observed: BTreeMap<RequestId, Path>,
     /// What is left to read of its description.
     pub(super) to_describe: VecDeque<Path>,
+    /// When it is read again, since it did not answer.
+    pub(super) read_again: Option<Moment>,
     /// Its update.
     pub(super) update: Option<Update>,
     /// Orders that wait.
@@ -279,7 +281,7 @@ impl Hub {
             tracing::warn!(device = %saved.device, "a kept registration cannot be read; the device will register anew");
             return;
         };
-        self.await_expiries(Moment(0));
+        self.await_sweep(Moment(0));
         self.locations.insert(registered.location, saved.device.clone());
         self.devices.insert(saved.device, Box::new(registered));
     }

@@ -241,7 +241,7 @@ impl Hub {
             match key {
                 Key::Line(id) => self.pass_line_time(now, id),
                 Key::Driver(device) => self.step(now, &device, Step::Timeout),
-                Key::Expiries => self.expire(now),
+                Key::Sweep => self.sweep(now),
                 Key::Awake(device) => self.fall_asleep(now, &device),
                 Key::Orders(device) => self.expire_orders(now, &device),
             }

@@ -16,8 +16,8 @@ const TOO_LONG: &str = "too long: say less in queries, or list fewer objects";
 /// Longest a registration's last word may lag in the books: what is kept of a device that only says "still here" is written
 /// this often, so that a restart does not take it for expired.
 const HEARD_LAG_MS: u64 = 600_000;
-/// How often it is looked which registrations have ended: as often as the shortest of them may.
-const EXPIRIES_INTERVAL: Duration = Duration::from_secs(LIFETIME_S_MIN as u64);
+/// How often all devices are looked at: as often as the shortest registration may end.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(LIFETIME_S_MIN as u64);
 
 impl Hub {
     /// `POST /rd`.
@@ -54,7 +54,7 @@ impl Hub {
         if let Some(before) = self.devices.remove(&device) {
             registered.take_over(*before);
         }
-        self.await_expiries(now);
+        self.await_sweep(now);
         self.locations.insert(location, device.clone());
         self.devices.insert(device.clone(), Box::new(registered));
         if let Some(line) = self.lines.get_mut(&id) {
@@ -193,9 +193,16 @@ impl Hub {
         self.forget(&device, "the device has de-registered");
     }
 
-    /// Looks which registrations were not renewed in time (Core §6.2). A timer for each would take more memory than looking
-    /// takes time.
-    pub(super) fn expire(&mut self, now: Moment) {
+    /// Looks over all devices: a timer for each would take more memory than looking takes time.
+    pub(super) fn sweep(&mut self, now: Moment) {
+        self.expire(now);
+        self.read_again(now);
+        let again = (!self.devices.is_empty()).then(|| now.plus(SWEEP_INTERVAL));
+        self.timers.set(Key::Sweep, again);
+    }
+
+    /// Ends the registrations that were not renewed in time (Core §6.2).
+    fn expire(&mut self, now: Moment) {
         let is_over = |known: &Registered| known.expires().is_some_and(|end| end <= now);
         let ended: BTreeSet<_> = self
             .devices
@@ -206,14 +213,12 @@ impl Hub {
         for device in ended {
             self.forget(&device, "the device's registration has ended");
         }
-        let again = (!self.devices.is_empty()).then(|| now.plus(EXPIRIES_INTERVAL));
-        self.timers.set(Key::Expiries, again);
     }
 
-    /// There is a registration that may end.
-    pub(super) fn await_expiries(&mut self, now: Moment) {
-        if self.timers.at(&Key::Expiries).is_none() {
-            self.timers.set(Key::Expiries, Some(now.plus(EXPIRIES_INTERVAL)));
+    /// There is a device to look at.
+    pub(super) fn await_sweep(&mut self, now: Moment) {
+        if self.timers.at(&Key::Sweep).is_none() {
+            self.timers.set(Key::Sweep, Some(now.plus(SWEEP_INTERVAL)));
         }
     }
 
@@ -270,6 +275,7 @@ impl Registered {
             active.asked.clear();
             active.observed.clear();
             active.to_describe.clear();
+            active.read_again = None;
             active.order_at = None;
         }
     }

@@ -12,8 +12,8 @@ pub(super) enum Key {
     Line(LineId),
     /// The driver of a device's update.
     Driver(DeviceId),
-    /// The look at which registrations have ended.
-    Expiries,
+    /// The look over all devices.
+    Sweep,
     /// The end of what a device that sleeps is awake for.
     Awake(DeviceId),
     /// The oldest order that waits for a device.
