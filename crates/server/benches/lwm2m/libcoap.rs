@@ -21,7 +21,7 @@ const WAIT_S: &str = "100000";
 /// asks for nothing more.
 const STOOD_STILL: Duration = Duration::from_secs(120);
 /// When a transfer is left that goes on, to be judged by how far it is.
-const LEFT: Duration = Duration::from_secs(15 * 60);
+const LEFT: Duration = Duration::from_secs(10 * 60);
 /// How often it is looked how far a transfer is: what it adds to a time is little beside a round trip.
 const LOOK: Duration = Duration::from_millis(10);
 /// How long its server may take to answer at first.

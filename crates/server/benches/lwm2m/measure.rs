@@ -303,6 +303,6 @@ async fn transfers() -> Outcome<Vec<Transfer>> {
 
 async fn taken(server: SocketAddr, number: u32, way: Way, loss_percent: u64) -> Outcome<Taken> {
     let proxy = Proxy::before(server, loss_percent, number.into()).await?;
-    let taker = Taker::new(number, proxy.address, way).await?.until(|taker| taker.took().is_some()).await?;
-    Ok(Taken::whole(taker.took().ok_or("it took no image")?))
+    let taker = Taker::new(number, proxy.address, way).await?.until(|taker| taker.taken().is_some()).await?;
+    taker.taken().ok_or_else(|| "it took no image".into())
 }

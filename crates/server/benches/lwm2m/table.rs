@@ -101,14 +101,19 @@ fn median(taken: &[Taken]) -> f64 {
     seconds[seconds.len() / 2]
 }
 
-/// Each take: libcoap's, and ours with the same seed; how far libcoap came, where not to the end.
+/// Each take: libcoap's, and ours with the same seed.
 fn takes(transfer: &Transfer) -> String {
-    let takes = transfer.libcoap.iter().zip(&transfer.ours).map(|(libcoap, ours)| {
-        let reached =
-            if libcoap.is_whole() { String::new() } else { format!(" ({} blocks)", libcoap.blocks) };
-        format!("{:.1}{reached} and {:.1}", libcoap.seconds(), ours.seconds())
-    });
-    takes.collect::<Vec<_>>().join(", ")
+    let takes = transfer.libcoap.iter().zip(&transfer.ours);
+    takes
+        .map(|(libcoap, ours)| format!("{} and {}", take(libcoap), take(ours)))
+        .collect::<Vec<_>>()
+        .join(", ")
+}
+
+/// Its seconds, and how far it came, where not to the end.
+fn take(taken: &Taken) -> String {
+    let reached = if taken.is_whole() { String::new() } else { format!(" ({} blocks)", taken.blocks) };
+    format!("{:.1}{reached}", taken.seconds())
 }
 
 /// The seconds that one block at a time takes on such a path: a round trip each, and for each loss at least the shortest

@@ -63,7 +63,7 @@ pub(crate) struct Taker {
     began: Instant,
     fetch: Option<Fetch>,
     image_began: Option<Instant>,
-    took: Option<Duration>,
+    taken: Option<Taken>,
     pub(crate) is_registered: Cell<bool>,
     bytes: u64,
 }
@@ -99,7 +99,7 @@ impl Taker {
             began,
             fetch: None,
             image_began: None,
-            took: None,
+            taken: None,
             is_registered: Cell::new(false),
             bytes: 0,
         })
@@ -114,9 +114,14 @@ impl Taker {
         self.bytes
     }
 
-    /// How long the image took, from the word that began it to its last byte.
-    pub(crate) fn took(&self) -> Option<Duration> {
-        self.took
+    /// How the image was taken, or how much of it before one end gave up: as RFC 7252 has it, after four repetitions.
+    pub(crate) fn taken(&self) -> Option<Taken> {
+        self.taken
+    }
+
+    fn end(&mut self) {
+        let blocks = u32::try_from(self.bytes / 1_024).unwrap_or(u32::MAX);
+        self.taken = self.image_began.map(|began| Taken { time: began.elapsed(), blocks });
     }
 
     /// Lives on until something is so.
@@ -156,7 +161,7 @@ impl Taker {
             Action::Registered(_) => self.is_registered.set(true),
             Action::Firmware(word) => return self.act_on_firmware(now, word),
             Action::Answered { id, response } => return self.take_block(now, id, response),
-            Action::Unanswered { failure, .. } => return Err(format!("a fetch failed: {failure}").into()),
+            Action::Unanswered { .. } => self.end(),
             Action::RegistrationFailed(code) => return Err(format!("not registered: {code:?}").into()),
             Action::Reboot
             | Action::Disconnect
@@ -181,10 +186,10 @@ impl Taker {
             }
             Word::Append { bytes, .. } => self.bytes += bytes.len() as u64,
             Word::Verify { attempt } => {
-                self.took = self.image_began.map(|began| began.elapsed());
+                self.end();
                 self.client.firmware(now, |object| object.handle_verified(now, attempt, None, None));
             }
-            Word::Discard { .. } => return Err("the server gave up".into()),
+            Word::Discard { .. } => self.end(),
             Word::Persist(_) | Word::Install { .. } => {}
         }
         Ok(())
@@ -197,7 +202,7 @@ impl Taker {
             Some(Progress::Bytes(bytes)) => self.bytes += bytes.len() as u64,
             Some(Progress::Last(bytes)) => {
                 self.bytes += bytes.len() as u64;
-                self.took = self.image_began.map(|began| began.elapsed());
+                self.end();
             }
             Some(Progress::Restarted | Progress::Refused(_) | Progress::Broken) => {
                 return Err("a fetch broke".into());
